@@ -1,0 +1,23 @@
+"""Every error that musclewarp raises on purpose."""
+
+from __future__ import annotations
+
+
+class MusclewarpError(Exception):
+    """What is wrong, where it is, and how to mend it."""
+
+
+class FileError(MusclewarpError):
+    """A file is missing, truncated, inconsistent or of the wrong kind."""
+
+
+class ConfigError(MusclewarpError):
+    """A configuration key or value is unknown, unused or out of range."""
+
+
+class ModelError(MusclewarpError):
+    """A musculoskeletal model lacks what it was asked for (a joint, a site, a muscle)."""
+
+
+class SimulationError(MusclewarpError):
+    """Worlds left the finite numbers, or the simulator's buffers overflowed, too often."""
