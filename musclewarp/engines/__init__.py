@@ -1,0 +1,32 @@
+"""Who steps the worlds."""
+
+from __future__ import annotations
+
+import torch
+
+from musclewarp.engines.engine import Engine
+from musclewarp.engines.native import NativeEngine
+from musclewarp.errors import ConfigError
+from musclewarp.models import MuscleModel
+
+__all__ = ["ENGINES", "Engine", "NativeEngine", "make_engine"]
+
+ENGINES = ("auto", "native", "warp")
+
+
+def make_engine(kind: str, model: MuscleModel, num_worlds: int, device: torch.device | str = "cpu") -> Engine:
+    """An engine by name: "native", "warp", or "auto" (warp on a CUDA device, else native).
+
+    Raises:
+        ConfigError: the kind is unknown, or the native engine is asked for on a GPU.
+    """
+    device = torch.device(device)
+    if kind not in ENGINES:
+        raise ConfigError(f"unknown engine '{kind}'; choose one of {', '.join(ENGINES)}")
+    if kind == "warp" or (kind == "auto" and device.type == "cuda"):
+        from musclewarp.engines.warp import WarpEngine  # noqa: PLC0415 (Warp takes seconds to import)
+
+        return WarpEngine(model, num_worlds, device)
+    if device.type != "cpu":
+        raise ConfigError(f"the native engine runs on the CPU, not on {device}; use engine 'warp' or device 'cpu'")
+    return NativeEngine(model, num_worlds)

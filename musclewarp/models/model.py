@@ -1,0 +1,227 @@
+"""MuscleModel: a compiled MuJoCo model plus the tables that make it a person."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+import pandas as pd
+
+from musclewarp.errors import ConfigError, ModelError
+from musclewarp.models.couplings import Couplings
+from musclewarp.models.muscles import muscle_table
+
+_CONTACT_DATA = sum(
+    1 << int(field)
+    for field in (
+        mujoco.mjtConDataField.mjCONDATA_FOUND,
+        mujoco.mjtConDataField.mjCONDATA_FORCE,
+        mujoco.mjtConDataField.mjCONDATA_TORQUE,
+        mujoco.mjtConDataField.mjCONDATA_POS,
+    )
+)
+_REDUCE_NETFORCE = 3  # one synthetic contact, in the world frame, at the force-weighted centroid
+
+
+@dataclass(frozen=True)
+class PhysicsConfig:
+    """How time is cut: a control step is `substeps` physics steps.
+
+    Attributes:
+        timestep: physics step in s. With Euler integration, 4 to 5 ms is within 0.006 rad of 0.1 ms after 0.3 s.
+        substeps: physics steps per control step; control rate = 1 / (timestep * substeps).
+    """
+
+    timestep: float = 0.004
+    substeps: int = 5
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.timestep <= 0.02:
+            raise ConfigError(f"physics.timestep is {self.timestep} s; choose one in (0, 0.02]")
+        if self.substeps < 1:
+            raise ConfigError(f"physics.substeps is {self.substeps}; it counts physics steps, at least 1")
+
+    @property
+    def control_dt(self) -> float:
+        """Control step in s."""
+        return self.timestep * self.substeps
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a family of models calls the parts of a person.
+
+    Attributes:
+        sites: tracking site -> the body at whose origin it lies; the first is the root that others are relative to.
+        feet: foot ("right", "left") -> the body whose subtree is that foot. Empty for a model without legs.
+        floor: name of the floor geom.
+        arena_bytes: what MuJoCo may use per world for contacts and constraints, measured with a margin.
+        finger_parents: the bodies below which every joint is a finger's.
+    """
+
+    sites: Mapping[str, str]
+    feet: Mapping[str, str]
+    floor: str
+    arena_bytes: int
+    finger_parents: Sequence[str]
+
+
+class MuscleModel:
+    """A person made of muscles; immutable, shared by engines, references and environments.
+
+    Attributes:
+        name: what `load_model` calls it.
+        mj_model: the compiled `mujoco.MjModel`; all engines step this one, with its options.
+        physics: time step and substeps, the latter being the engines'.
+        muscles: see `muscle_table`.
+        couplings: see `Couplings`.
+        sites: names of the tracking sites, `S` of them, the root first.
+        feet: names of the feet, possibly none.
+    """
+
+    def __init__(self, name: str, spec: mujoco.MjSpec, layout: Layout, physics: PhysicsConfig) -> None:
+        _instrument(spec, layout)
+        spec.option.timestep = physics.timestep
+        # mujoco 4.0.0 factorises sparse Hessians wrongly; dense is as fast at this size
+        spec.option.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
+        # the default heals a world that is not finite by teleporting it to qpos0, silently
+        spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+        spec.memory = layout.arena_bytes
+        for actuator in spec.actuators:
+            actuator.ctrllimited = True
+            actuator.ctrlrange = [0.0, 1.0]
+        self.name = name
+        self.physics = physics
+        self.mj_model = mj_model = spec.compile()
+        self.couplings = Couplings.from_model(mj_model)
+        self.muscles: pd.DataFrame = muscle_table(mj_model, self.couplings)
+        self.sites = tuple(layout.sites)
+        self.feet = tuple(layout.feet)
+        self.site_ids = np.array([mj_model.site(f"{site}_mimic").id for site in self.sites])
+        self.site_body_ids = mj_model.site_bodyid[self.site_ids]
+        self.has_free_root = bool((mj_model.jnt_type == mujoco.mjtJoint.mjJNT_FREE).any())
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """SHA-256 of the compiled model: the same physics has the same hash."""
+        buffer = np.zeros(mujoco.mj_sizeModel(self.mj_model), np.uint8)
+        mujoco.mj_saveModel(self.mj_model, None, buffer)
+        return hashlib.sha256(buffer.tobytes()).hexdigest()
+
+    @functools.cached_property
+    def dof_names(self) -> tuple[str, ...]:
+        """Name of each dof `(nv,)`; a free joint's six are `<joint>_x .. _z`, `<joint>_rx .. _rz`."""
+        names = []
+        for i in range(self.mj_model.njnt):
+            joint = self.mj_model.joint(i)
+            free = joint.type[0] == mujoco.mjtJoint.mjJNT_FREE
+            names += [f"{joint.name}_{axis}" for axis in ("x", "y", "z", "rx", "ry", "rz")] if free else [joint.name]
+        return tuple(names)
+
+    @functools.cached_property
+    def joint_dofs(self) -> np.ndarray:
+        """Independent hinge and slide dofs `(J,)`: what a joint-angle error is taken over."""
+        scalar = self.mj_model.jnt_type[self.mj_model.dof_jntid] != mujoco.mjtJoint.mjJNT_FREE
+        return self.couplings.independent[scalar[self.couplings.independent]]
+
+    @functools.cached_property
+    def joint_qpos(self) -> np.ndarray:
+        """qpos index `(J,)` of each of `joint_dofs`."""
+        return self.mj_model.jnt_qposadr[self.mj_model.dof_jntid[self.joint_dofs]]
+
+    @functools.cached_property
+    def standing_root_height(self) -> float:
+        """Height in m of the root site above the lowest point of the feet, in the default posture.
+
+        Raises:
+            ModelError: the model has no feet.
+        """
+        if not self.feet:
+            raise ModelError(f"model '{self.name}' has no feet, so no standing height")
+        data = mujoco.MjData(self.mj_model)
+        mujoco.mj_kinematics(self.mj_model, data)
+        return float(data.site_xpos[self.site_ids[0], 2] - lowest_foot_point(self, data))
+
+    def sensor_slice(self, name: str) -> slice:
+        """Where sensor `name` writes in `sensordata`."""
+        try:
+            sensor = self.mj_model.sensor(name)
+        except KeyError as error:
+            raise ModelError(f"model '{self.name}' has no sensor '{name}'") from error
+        return slice(int(sensor.adr[0]), int(sensor.adr[0] + sensor.dim[0]))
+
+
+def lowest_foot_point(model: MuscleModel, data: mujoco.MjData) -> float:
+    """Height in m of the lowest point of the feet's contact geoms (capsules, ellipsoids) at `data`'s posture."""
+    m = model.mj_model
+    lowest = np.inf
+    for geom in foot_geoms(model):
+        rotation, size = data.geom_xmat[geom].reshape(3, 3), m.geom_size[geom]
+        if m.geom_type[geom] == mujoco.mjtGeom.mjGEOM_ELLIPSOID:
+            reach = np.linalg.norm(rotation[2] * size)
+        else:
+            reach = size[0] + abs(rotation[2, 2]) * size[1]
+        lowest = min(lowest, data.geom_xpos[geom, 2] - reach)
+    return float(lowest)
+
+
+def foot_geoms(model: MuscleModel) -> list[int]:
+    """Ids of the colliding geoms of both feet."""
+    m = model.mj_model
+    feet = {int(m.sensor_objid[m.sensor(f"foot_{foot}").id]) for foot in model.feet}
+
+    def in_foot(body: int) -> bool:
+        while body:
+            if body in feet:
+                return True
+            body = int(m.body_parentid[body])
+        return False
+
+    collides = (m.geom_contype | m.geom_conaffinity) != 0
+    return [g for g in range(m.ngeom) if collides[g] and in_foot(int(m.geom_bodyid[g]))]
+
+
+def _instrument(spec: mujoco.MjSpec, layout: Layout) -> None:
+    """Replace the model's sensors, of which nobody reads most, by what terms and analyses need."""
+    for sensor in list(spec.sensors):
+        spec.delete(sensor)
+    for site, body_name in layout.sites.items():
+        body = spec.body(body_name)
+        if body is None:
+            raise ModelError(f"no body '{body_name}' for the tracking site '{site}'")
+        body.add_site(name=f"{site}_mimic", pos=[0, 0, 0], size=[0.01] * 3, group=4)
+        for quantity, kind in (
+            ("pos", mujoco.mjtSensor.mjSENS_FRAMEPOS),
+            ("quat", mujoco.mjtSensor.mjSENS_FRAMEQUAT),
+            ("linvel", mujoco.mjtSensor.mjSENS_FRAMELINVEL),
+            ("angvel", mujoco.mjtSensor.mjSENS_FRAMEANGVEL),
+        ):
+            spec.add_sensor(
+                name=f"{site}_{quantity}",
+                type=kind,
+                objtype=mujoco.mjtObj.mjOBJ_SITE,
+                objname=f"{site}_mimic",
+            )
+    for foot, body_name in layout.feet.items():
+        _add_contact_sensor(spec, f"foot_{foot}", mujoco.mjtObj.mjOBJ_XBODY, body_name, layout.floor)
+    if layout.feet:
+        _add_contact_sensor(spec, "floor", mujoco.mjtObj.mjOBJ_UNKNOWN, "", layout.floor)
+
+
+def _add_contact_sensor(
+    spec: mujoco.MjSpec, name: str, first_type: mujoco.mjtObj, first: str, floor: str
+) -> None:
+    """Found, force, torque and position of everything between `first` (any body if empty) and the floor.
+
+    The floor is the sensor's second side where the first is given, so that the force is on the floor.
+    """
+    sensor = spec.add_sensor(name=name, type=mujoco.mjtSensor.mjSENS_CONTACT, intprm=[_CONTACT_DATA, _REDUCE_NETFORCE, 1])
+    if first:
+        sensor.objtype, sensor.objname = first_type, first
+        sensor.reftype, sensor.refname = mujoco.mjtObj.mjOBJ_GEOM, floor
+    else:
+        sensor.objtype, sensor.objname = mujoco.mjtObj.mjOBJ_GEOM, floor

@@ -1,0 +1,74 @@
+"""MyoFullBody (416 muscles) and MyoBimanualArm (126), from the package `musclemimic-models`.
+
+With the fingers fixed, the default here, 354 and 64 muscles remain.
+"""
+
+from __future__ import annotations
+
+import mujoco
+import musclemimic_models
+
+from musclewarp.models.model import Layout
+
+_ARM_SITES = {
+    f"{side}_{site}": f"{body}_{side[0]}"
+    for side in ("left", "right")
+    for site, body in (("shoulder", "humerus"), ("elbow", "ulna"), ("hand", "lunate"))
+}
+_LEG_SITES = {
+    f"{side}_{site}": f"{body}_{side[0]}"
+    for side in ("left", "right")
+    for site, body in (("hip", "femur"), ("knee", "tibia"), ("ankle", "talus"), ("toes", "toes"))
+}
+_HANDS = ("lunate_r", "lunate_l")
+
+BIMANUAL = Layout(
+    sites={"upper_body": "thorax", **_ARM_SITES},
+    feet={},
+    floor="floor",
+    arena_bytes=2 << 20,
+    finger_parents=_HANDS,
+)
+FULL_BODY = Layout(
+    sites={"pelvis": "pelvis", "upper_body": "lumbar1", "head": "head", **_ARM_SITES, **_LEG_SITES},
+    feet={"right": "calcn_r", "left": "calcn_l"},
+    floor="floor",
+    arena_bytes=12 << 20,
+    finger_parents=_HANDS,
+)
+
+
+def load_spec(name: str) -> mujoco.MjSpec:
+    """The editable model of `name` as musclemimic-models has it ("bimanual", "myofullbody")."""
+    return mujoco.MjSpec.from_file(str(musclemimic_models.get_xml_path(name)))
+
+
+def fix_fingers(spec: mujoco.MjSpec, layout: Layout) -> None:
+    """Remove the finger joints and the muscles that move them.
+
+    A muscle moves the fingers if its path touches a body below a finger joint; its tendon goes with it. Bodies
+    stay where the model's default posture has them.
+    """
+    moved: set[str] = set()
+    for parent in layout.finger_parents:
+        below = [body for body in _descendants(spec.body(parent)) if body.joints]
+        for body in below:
+            moved.update(b.name for b in (body, *_descendants(body)))
+    joints = [joint for name in moved for joint in spec.body(name).joints]
+    sites = {site.name for name in moved for site in spec.body(name).sites}
+    geoms = {geom.name for name in moved for geom in spec.body(name).geoms if geom.name}
+    tendons = [t for t in spec.tendons if any(w.target.name in sites or w.target.name in geoms for w in t.path)]
+    names = {tendon.name for tendon in tendons}
+    for actuator in [a for a in spec.actuators if a.target in names]:
+        spec.delete(actuator)
+    for tendon in tendons:
+        spec.delete(tendon)
+    for joint in joints:
+        spec.delete(joint)
+    for key in list(spec.keys):
+        spec.delete(key)  # their qpos is that of the model with fingers
+
+
+def _descendants(body: mujoco.MjsBody) -> list[mujoco.MjsBody]:
+    children = list(body.bodies)
+    return children + [grandchild for child in children for grandchild in _descendants(child)]
