@@ -1,0 +1,81 @@
+"""What all tests share: the data root, few threads, no stray log file, and a count of the GPU tests."""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+from pathlib import Path
+
+# Workers, not threads, use the cores; set before numpy and torch read it, and inherited by subprocesses.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+# MuJoCo chooses its OpenGL when it is imported, and without a screen its own choice (GLFW) cannot work.
+if "DISPLAY" not in os.environ and ctypes.util.find_library("EGL"):
+    os.environ.setdefault("MUJOCO_GL", "egl")
+elif "DISPLAY" not in os.environ and ctypes.util.find_library("OSMesa"):
+    os.environ.setdefault("MUJOCO_GL", "osmesa")
+
+import mujoco
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)
+    log = mujoco.MjLogConfig.get()
+    log.logto_file = False  # else warnings are appended to MUJOCO_LOG.TXT in the working folder
+    log.set()
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """The cores this process may use; more than eight workers only cost memory."""
+    return min(len(os.sched_getaffinity(0)), 8)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many GPU tests ran and how many did not, so that a skipped suite is seen."""
+    counts = dict.fromkeys(("passed", "failed", "error", "skipped"), 0)
+    for outcome in counts:
+        reports = terminalreporter.stats.get(outcome, [])
+        counts[outcome] = sum("gpu" in getattr(report, "keywords", {}) for report in reports)
+    skipped = counts.pop("skipped")
+    terminalreporter.write_line(f"GPU tests: {sum(counts.values())} ran, {skipped} skipped (marker `gpu`)")
+
+
+def _skip_or_fail(required: str, reason: str) -> None:
+    if os.environ.get(required) == "1":
+        pytest.fail(f"{reason}, and {required}=1 forbids to skip")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The data root with real recordings; skips where there is none, fails if MUSCLEWARP_REQUIRE_DATA=1."""
+    named = os.environ.get("MUSCLEWARP_DATA")
+    root = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not root.is_dir():
+        _skip_or_fail("MUSCLEWARP_REQUIRE_DATA", f"no real recordings at {root}: set MUSCLEWARP_DATA")
+    return root
+
+
+@pytest.fixture(scope="session")
+def headless_gl() -> None:
+    """Skip where nothing can be rendered (no EGL, no OSMesa); fail there if MUSCLEWARP_REQUIRE_GL=1."""
+    try:
+        context = mujoco.GLContext(16, 16)
+        context.make_current()
+        context.free()
+    except Exception as error:  # every backend has its own way to say that it is not there
+        _skip_or_fail("MUSCLEWARP_REQUIRE_GL", f"no headless OpenGL ({error}): install libegl1 or libosmesa6")
