@@ -29,8 +29,8 @@ format: $(INSTALLED)  ## format the code and fix what ruff can
 # Torch is not in the lock (its wheel differs between CPU and CUDA machines), nor are the CUDA packages that only it asks
 # for; see requirements/torch.txt.
 lock: $(INSTALLED)  ## resolve requirements/dev.lock again, with the newest versions
-	$(BIN)/uv pip compile pyproject.toml requirements/torch.txt --extra dev \
-		--universal --python-version 3.11 --generate-hashes --upgrade --quiet --no-header \
+	$(BIN)/uv pip compile pyproject.toml requirements/torch.txt --extra dev --universal --python-version 3.11 \
+		--upgrade --generate-hashes --annotation-style line --custom-compile-command "make lock" --quiet \
 		--no-emit-package torch --excludes requirements/cuda.txt --output-file requirements/dev.lock
 
 # The lock has hashes, so pip demands them of every package of that call: torch, and this package, are calls of their own.
