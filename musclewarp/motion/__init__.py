@@ -1,0 +1,1 @@
+"""What people did: recordings read into `Motion`, and the bodies that give them joints."""
