@@ -1,0 +1,230 @@
+"""WarpEngine: mujoco_warp on CUDA, one graph per control step, or on Warp's CPU device, for tests.
+
+Plain `mujoco_warp.step` first brings kinematics, tendons and constraints up to the state and then integrates, so
+that what it leaves behind belongs to the state *before*. Here the step is rotated: forces and integration first, then
+the stages of the new state, which the next step continues from. The numbers are the same, and the kinematics that
+observations and rewards read are current without being paid twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import gc
+from collections.abc import Callable, Generator
+
+import mujoco
+import mujoco_warp as mjw
+import numpy as np
+import torch
+import warp as wp
+
+from musclewarp.engines.engine import DERIVED, Engine
+from musclewarp.errors import ConfigError, ModelError
+from musclewarp.models import MuscleModel
+
+# Warp would announce every module it loads on the output where our commands print tables and JSON.
+wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)
+
+_INTEGRATORS = {
+    int(mujoco.mjtIntegrator.mjINT_EULER): mjw.euler,
+    int(mujoco.mjtIntegrator.mjINT_IMPLICIT): mjw.implicit,
+    int(mujoco.mjtIntegrator.mjINT_IMPLICITFAST): mjw.implicit,
+}
+# An iteration limit leaves a solution that is less exact, not one that lacks a contact; MuJoCo C, which
+# stops at the same limits, does not count it either. In float32 the last digits of a tolerance are out of reach.
+_OVERFLOW = int(mjw.OverflowType.ALL & ~(mjw.OverflowType.ITERATIONS | mjw.OverflowType.LS_ITERATIONS))
+
+
+class WarpEngine(Engine):
+    """N worlds in float32 on mujoco_warp.
+
+    Args:
+        model: what to simulate.
+        num_worlds: N.
+        device: a CUDA device, or "cpu", an order of magnitude slower than `NativeEngine`.
+        nconmax: contacts per world on average; the worlds share one buffer. None: measured, see `measure_buffers`.
+        njmax: constraint rows per world. None: measured.
+
+    Raises:
+        ConfigError: `num_worlds` is less than one.
+        ModelError: mujoco_warp cannot step the model.
+    """
+
+    def __init__(
+        self,
+        model: MuscleModel,
+        num_worlds: int,
+        device: torch.device | str = "cpu",
+        nconmax: int | None = None,
+        njmax: int | None = None,
+    ) -> None:
+        if num_worlds < 1:
+            raise ConfigError(f"num_worlds is {num_worlds}; an engine needs at least one world")
+        self.model = model
+        self.num_worlds = num_worlds
+        self.device = _with_index(torch.device(device))
+        self.dtype = torch.float32
+        wp.init()
+        self._wp_device = wp.device_from_torch(self.device)
+        mj_model = _for_warp(model)
+        if nconmax is None or njmax is None:
+            contacts, rows = measure_buffers(model)
+            nconmax, njmax = nconmax or contacts, njmax or rows
+        with wp.ScopedDevice(self._wp_device):
+            self._m = mjw.put_model(mj_model)
+            self._m.opt.warn_overflow = 0  # `unhealthy` tells, per world; printing from kernels does not end
+            self._d = data = mjw.make_data(mj_model, num_worlds, nconmax=nconmax, njmax=njmax)
+        self._integrate = _INTEGRATORS[int(mj_model.opt.integrator)]
+        self.qpos, self.qvel, self.act, self.ctrl, self.qacc_warmstart = (
+            wp.to_torch(getattr(data, name)) for name in ("qpos", "qvel", "act", "ctrl", "qacc_warmstart")
+        )
+        self.derived = {name: wp.to_torch(getattr(data, name)) for name in DERIVED}
+        self._overflow = wp.to_torch(data.overflow)
+        # what `reset` recomputes in all worlds although it belongs to the last substep in most
+        self._last_substep = [self.derived[name] for name in ("actuator_force", "sensordata")]
+        self._run_step, self._run_forward = self._compile(self._step), self._compile(self._forward)
+        zeros = torch.zeros_like
+        qpos0 = torch.as_tensor(mj_model.qpos0, dtype=self.dtype, device=self.device).expand_as(self.qpos)
+        everyone = torch.ones(num_worlds, dtype=torch.bool, device=self.device)
+        self.reset(everyone, qpos0, zeros(self.qvel), zeros(self.act))
+
+    def step(self) -> None:
+        """See `Engine.step`; on CUDA it returns as soon as the graph is launched."""
+        self._run_step()
+
+    def reset(self, mask: torch.Tensor, qpos: torch.Tensor, qvel: torch.Tensor, act: torch.Tensor) -> None:
+        """See `Engine.reset`; the host waits for nothing, so it costs the same whatever the mask holds."""
+        # The stages are run in all worlds. Where neither state nor warm start changes they come out as they were, but
+        # for forces and contact sensors, which there belong to the last substep and are put back.
+        rows = mask[:, None]
+        for live, value in ((self.qpos, qpos), (self.qvel, qvel), (self.act, act)):
+            live.copy_(torch.where(rows, value, live))
+        for live in (self.ctrl, self.qacc_warmstart):
+            live.masked_fill_(rows, 0.0)
+        self._overflow.masked_fill_(mask, 0)
+        kept = [live.clone() for live in self._last_substep]
+        self._run_forward()
+        for live, before in zip(self._last_substep, kept, strict=True):
+            live.copy_(torch.where(rows, live, before))
+
+    def unhealthy(self) -> torch.Tensor:
+        """See `Engine.unhealthy`; on the device, without waiting for it."""
+        # a sum is finite only if every term is; a number that is not finite stays so in qpos
+        total = self.qpos.sum(dim=1) + self.qvel.sum(dim=1) + self.act.sum(dim=1)
+        return ~torch.isfinite(total) | ((self._overflow & _OVERFLOW) != 0)
+
+    def overflows(self) -> dict[str, int]:
+        """Number of worlds with each of mujoco_warp's overflows since their reset, without the zeros."""
+        flags = self._overflow.tolist()
+        counts = {str(kind.name): sum(bool(flag & kind) for flag in flags) for kind in mjw.OverflowType if kind}
+        return {name: count for name, count in counts.items() if count}
+
+    def _update_stages(self) -> None:
+        """Positions, velocities, constraints and their sensors at the current state."""
+        m, d = self._m, self._d
+        # not `mjw.step1`: it wipes the contact sensors, which belong to the substep that has just ended
+        mjw.fwd_position(m, d, factorize=False)
+        mjw.sensor_pos(m, d)
+        mjw.fwd_velocity(m, d)
+        mjw.sensor_vel(m, d)
+
+    def _update_forces(self) -> None:
+        """Muscle forces, accelerations, contact forces and their sensors, from the stages of the current state."""
+        m, d = self._m, self._d
+        mjw.fwd_actuation(m, d)
+        mjw.fwd_acceleration(m, d, factorize=True)
+        mjw.solve(m, d)
+        mjw.sensor_acc(m, d)
+
+    def _step(self) -> None:
+        for _ in range(self.model.physics.substeps):
+            self._update_forces()
+            self._integrate(self._m, self._d)
+            self._update_stages()
+
+    def _forward(self) -> None:
+        self._update_stages()
+        self._update_forces()
+
+    def _compile(self, program: Callable[[], None]) -> Callable[[], None]:
+        """`program` to be called at will: on CUDA a graph of it, launched on the stream that torch works on."""
+
+        def eager() -> None:
+            with wp.ScopedDevice(self._wp_device):
+                program()
+
+        if self.device.type != "cuda":
+            return eager
+        eager()  # kernels are compiled and loaded outside of the capture; the state is set afterwards
+        with _no_garbage_collection(), wp.ScopedDevice(self._wp_device), wp.ScopedCapture() as capture:
+            program()
+        wp.synchronize_device(self._wp_device)
+        graph = capture.graph
+        assert graph is not None
+
+        def replay() -> None:
+            wp.capture_launch(graph, stream=wp.stream_from_torch(torch.cuda.current_stream(self.device)))
+
+        return replay
+
+
+def measure_buffers(model: MuscleModel, drops: int = 8, steps: int = 100) -> tuple[int, int]:
+    """Contacts and constraint rows per world to provide for: twice what MuJoCo C meets, and a little.
+
+    Bodies with a free root are dropped at random orientations; excitations are random. It takes under a second.
+    An overflow beyond that is never silent: it ends the episode of its world.
+    """
+    m = model.mj_model
+    rng = np.random.default_rng(0)
+    data = mujoco.MjData(m)
+    contacts = rows = 0
+    for _ in range(drops):
+        mujoco.mj_resetData(m, data)
+        if model.has_free_root:
+            root = m.jnt_qposadr[np.flatnonzero(m.jnt_type == mujoco.mjtJoint.mjJNT_FREE)[0]]
+            data.qpos[root + 2] *= rng.uniform(0.3, 1.0)
+            data.qpos[root + 3 : root + 7] = rng.normal(size=4)  # MuJoCo normalises
+        for step in range(steps):
+            if step % 10 == 0:
+                data.ctrl[:] = rng.uniform(size=m.nu)
+            mujoco.mj_step(m, data)
+            contacts, rows = max(contacts, data.ncon), max(rows, data.nefc)
+    return 2 * contacts + 16, 2 * rows + 32
+
+
+def _for_warp(model: MuscleModel) -> mujoco.MjModel:
+    """The model as mujoco_warp accepts it; no number of the physics changes.
+
+    Raises:
+        ModelError: the integrator is none that a step can be rotated with.
+    """
+    m = copy.copy(model.mj_model)
+    if int(m.opt.integrator) not in _INTEGRATORS:
+        raise ModelError(
+            f"model '{model.name}': WarpEngine cannot step integrator {m.opt.integrator}; use Euler or implicitfast"
+        )
+    # mujoco_warp never heals a world, and refuses the flag that forbids it
+    m.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+    # how the Jacobian is stored is each simulator's own affair: here dense ends at 60 dofs, and sparse is right
+    m.opt.jacobian = mujoco.mjtJacobian.mjJAC_AUTO
+    return m
+
+
+def _with_index(device: torch.device) -> torch.device:
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"WarpEngine runs on CUDA and on the CPU, not on '{device}'")
+    return torch.empty(0, device=device).device  # "cuda" is the current device: say which
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Generator[None, None, None]:
+    """Destroying an old graph while a new one is captured corrupts the new one."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
