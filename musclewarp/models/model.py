@@ -24,6 +24,8 @@ _CONTACT_DATA = sum(
         mujoco.mjtConDataField.mjCONDATA_POS,
     )
 )
+_HASHED = ("body_parentid", "body_pos", "body_quat", "body_mass", "jnt_type", "jnt_axis", "jnt_pos", "jnt_range")
+_HASHED += ("qpos0", "eq_data", "actuator_gainprm", "actuator_dynprm", "actuator_lengthrange", "site_pos")
 _REDUCE_NETFORCE = 3  # one synthetic contact, in the world frame, at the force-weighted centroid
 
 
@@ -107,10 +109,15 @@ class MuscleModel:
 
     @functools.cached_property
     def hash(self) -> str:
-        """SHA-256 of the compiled model: the same physics has the same hash."""
-        buffer = np.zeros(mujoco.mj_sizeModel(self.mj_model), np.uint8)
-        mujoco.mj_saveModel(self.mj_model, None, buffer)
-        return hashlib.sha256(buffer.tobytes()).hexdigest()
+        """SHA-256 of the person: the same skeleton, joints, couplings and muscles have the same hash.
+
+        Taken over numbers rounded to 6 digits, so that compilers and time steps do not matter.
+        """
+        m = self.mj_model
+        digest = hashlib.sha256(" ".join([*self.dof_names, *self.muscles.index, *self.sites]).encode())
+        for field in _HASHED:
+            digest.update(np.char.mod("%.6g", np.where(np.abs(value := getattr(m, field)) < 1e-9, 0.0, value)).tobytes())
+        return digest.hexdigest()
 
     @functools.cached_property
     def dof_names(self) -> tuple[str, ...]:

@@ -1,0 +1,181 @@
+"""`Reference`: what a muscle model should do, consistent with its constraints, at the control rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from musclewarp.errors import FileError
+from musclewarp.files import read_arrays, write_arrays
+from musclewarp.models import MuscleModel
+from musclewarp.models.kinematics import Kinematics
+
+Floats = NDArray[np.float64]
+SUFFIX = ".ref.safetensors"
+_KIND, _VERSION = "reference", 1
+_ARRAYS = ("qpos", "qvel", "site_positions", "target_positions")
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A movement of one muscle model; float64 arrays, T frames at 1 / `dt` Hz.
+
+    Attributes:
+        name: of the clip.
+        model: name of the muscle model.
+        model_hash: `MuscleModel.hash` of the model that it was made for.
+        dt: s between frames; the environment's control step.
+        qpos: `(T, nq)`, on the joint couplings and inside the joint limits.
+        qvel: `(T, nv)`, central differences of `qpos` in MuJoCo's sense, on the couplings' tangent.
+        sites: names of the S tracking sites, the root first.
+        site_positions: `(T, S, 3)` m, of the model at `qpos`.
+        target_positions: `(T, S, 3)` m, the recording's own joints scaled to the model: what `qpos` was fitted to.
+        quality: numbers about the fit, see `references.quality`.
+        source: provenance of the recording.
+    """
+
+    name: str
+    model: str
+    model_hash: str
+    dt: float
+    qpos: Floats
+    qvel: Floats
+    sites: tuple[str, ...]
+    site_positions: Floats
+    target_positions: Floats
+    quality: Mapping[str, float] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        frames = len(self.qpos)
+        if frames < 2:
+            raise FileError(f"reference '{self.name}' has {frames} frames; it needs at least 2")
+        for key in _ARRAYS:
+            array = getattr(self, key)
+            if len(array) != frames:
+                raise FileError(f"reference '{self.name}': {key} has {len(array)} frames, qpos {frames}")
+            bad = ~np.isfinite(array.reshape(frames, -1)).all(axis=1)
+            if bad.any():
+                raise FileError(f"reference '{self.name}': {key} is not finite in frame {int(bad.argmax())}")
+        if not 0 < self.dt < 1:
+            raise FileError(f"reference '{self.name}': dt is {self.dt} s")
+
+    @property
+    def num_frames(self) -> int:
+        """T."""
+        return len(self.qpos)
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first frame to the last."""
+        return (self.num_frames - 1) * self.dt
+
+    def save(self, path: str | Path) -> Path:
+        """Write to a safetensors file, atomically."""
+        header = {
+            "name": self.name,
+            "model": self.model,
+            "model_hash": self.model_hash,
+            "dt": self.dt,
+            "sites": list(self.sites),
+            "quality": dict(self.quality),
+            "source": dict(self.source),
+            "units": "SI, radians, world frame with z up; quaternions wxyz",
+        }
+        return write_arrays(path, {key: getattr(self, key) for key in _ARRAYS}, header, _KIND, _VERSION)
+
+    @classmethod
+    def load(cls, path: str | Path, model: MuscleModel | None = None) -> Reference:
+        """Read what `save` wrote; with `model`, refuse a reference of another model or other physics.
+
+        Raises:
+            FileError: the file is not a reference, or not one of `model`.
+        """
+        arrays, header = read_arrays(path, _KIND, _VERSION)
+        try:
+            reference = cls(
+                **{key: arrays[key].astype(np.float64) for key in _ARRAYS},
+                **{key: header[key] for key in ("name", "model", "model_hash", "quality", "source")},
+                dt=float(header["dt"]),
+                sites=tuple(header["sites"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise FileError(f"{path}: incomplete reference ({error!r}); retarget the clip again") from error
+        if model is not None:
+            reference.check_model(model, path)
+        return reference
+
+    def check_model(self, model: MuscleModel, path: str | Path = "") -> None:
+        """Refuse a `model` that this reference was not made for."""
+        where = f"{path}: " if path else ""
+        if self.model != model.name:
+            raise FileError(f"{where}reference '{self.name}' is for model '{self.model}', not '{model.name}'")
+        shapes = (self.qpos.shape[1:], self.qvel.shape[1:], self.site_positions.shape[1:], self.target_positions.shape[1:])
+        sites = (len(model.sites), 3)
+        if shapes != ((model.mj_model.nq,), (model.mj_model.nv,), sites, sites):
+            raise FileError(f"{where}reference '{self.name}' has arrays of another build of '{model.name}'; retarget again")
+        if self.model_hash != model.hash:
+            raise FileError(
+                f"{where}reference '{self.name}' was made for another version of '{model.name}' "
+                f"({self.model_hash[:8]}, this one is {model.hash[:8]}); retarget the clip again"
+            )
+
+
+def differentiate(model: MuscleModel, qpos: Floats, dt: float) -> Floats:
+    """Velocities `(T, nv)` of `qpos (T, nq)`: central differences by `mj_differentiatePos`, one-sided at the ends.
+
+    Dependent velocities follow the couplings' chain rule, which finite differences only approach.
+    """
+    m = model.mj_model
+    qvel = np.zeros((len(qpos), m.nv))
+    last = len(qpos) - 1
+    for t in range(len(qpos)):
+        before, after = max(t - 1, 0), min(t + 1, last)
+        mujoco.mj_differentiatePos(m, qvel[t], (after - before) * dt, qpos[before], qpos[after])
+        if 0 < t < last:
+            _free_joint_central(m, qvel[t], qpos[before], qpos[t], qpos[after], dt)
+    return model.couplings.project_qvel(torch.from_numpy(qpos), torch.from_numpy(qvel)).numpy()
+
+
+def _free_joint_central(m: mujoco.MjModel, qvel: Floats, before: Floats, now: Floats, after: Floats, dt: float) -> None:
+    """Angular velocity of free joints in the frame of `now`, not of `before`, in which MuJoCo differentiates."""
+    for joint in np.flatnonzero(m.jnt_type == mujoco.mjtJoint.mjJNT_FREE):
+        q, v = m.jnt_qposadr[joint] + 3, m.jnt_dofadr[joint] + 3
+        halves = np.zeros((2, 3))
+        for half, (a, b) in zip(halves, ((now, before), (now, after)), strict=True):
+            mujoco.mju_subQuat(half, b[q : q + 4], a[q : q + 4])
+        qvel[v : v + 3] = (halves[1] - halves[0]) / (2 * dt)
+
+
+def make_reference(
+    model: MuscleModel,
+    qpos: Floats,
+    dt: float,
+    name: str,
+    target_positions: Floats | None = None,
+    quality: Mapping[str, float] | None = None,
+    source: Mapping[str, Any] | None = None,
+) -> Reference:
+    """A reference from postures `(T, nq)` alone: projected on the couplings, differentiated, with site positions."""
+    qpos = model.couplings.project_qpos(torch.as_tensor(np.asarray(qpos, float))).numpy()
+    sites = Kinematics(model)(torch.from_numpy(qpos), jacobian=False).position.numpy()
+    return Reference(
+        name=name,
+        model=model.name,
+        model_hash=model.hash,
+        dt=dt,
+        qpos=qpos,
+        qvel=differentiate(model, qpos, dt),
+        sites=model.sites,
+        site_positions=sites,
+        target_positions=sites.copy() if target_positions is None else target_positions,
+        quality=quality or {},
+        source=source or {},
+    )

@@ -1,0 +1,292 @@
+"""Inverse kinematics of a whole clip at once.
+
+The unknowns are the independent coordinates of all frames. Levenberg-Marquardt minimises
+
+    sum_t  sum_s  w_s |p*_s - p_s(q_t)|^2 + v_s |log(R*_s R_s(q_t)^T)|^2   track the sites
+         + w_q |q_t - q_rest|^2                                           resolve what they leave open
+         + w_a |(q_{t+1} - 2 q_t + q_{t-1}) / dt^2|^2                     move smoothly
+
+Coupled coordinates follow their polynomials exactly (their columns are folded into their drivers' by the chain
+rule), joint limits are bounds on the step (projected Newton with an active set, Bertsekas 1982), and because frames only
+meet in the last term, the normal equations are banded and solved by one banded Cholesky factorisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import scipy.linalg
+import torch
+from numpy.typing import NDArray
+
+from musclewarp.models import MuscleModel
+from musclewarp.models.kinematics import Kinematics
+from musclewarp.motion import rotations
+from musclewarp.retarget.targets import Targets
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class IKConfig:
+    """Weights of the inverse kinematics; a site is known by its name without the side.
+
+    Attributes:
+        position: weight of each site's squared position error in m².
+        rotation: weight of each site's squared rotation error in rad², for sites that have one.
+        posture: weight of squared distance from the rest posture in rad².
+        acceleration: weight of squared joint acceleration in rad²/s⁴.
+        limit_margin: rad (or m, scaled) that references keep from the joint limits, which are soft in simulation.
+        max_iterations: Levenberg-Marquardt steps.
+        tolerance: relative decrease of the cost at which the solution is accepted.
+    """
+
+    position: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "pelvis": 1.0, "upper_body": 0.1, "head": 0.2, "shoulder": 0.3, "elbow": 1.0, "hand": 1.0,
+            "hip": 0.5, "knee": 1.0, "ankle": 1.0, "toes": 0.3,
+        }
+    )  # fmt: skip
+    rotation: Mapping[str, float] = field(default_factory=lambda: {"pelvis": 0.1, "hand": 0.003, "ankle": 0.01})
+    posture: float = 1e-5
+    acceleration: float = 1e-8
+    limit_margin: float = 0.01
+    max_iterations: int = 60
+    tolerance: float = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """`qpos (T, nq)`, on the couplings and inside the limits; steps taken; whether the tolerance was reached."""
+
+    qpos: Floats
+    iterations: int
+    converged: bool
+
+
+def solve(
+    model: MuscleModel,
+    targets: Targets,
+    dt: float,
+    config: IKConfig | None = None,
+    on_iteration: Callable[[int, float], None] | None = None,
+) -> Solution:
+    """Fit postures to `targets`, frames `dt` seconds apart; `on_iteration(step, cost)` reports progress."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # hundreds of small operations: handing them to other threads costs more than it saves
+    try:
+        return _minimise(_Problem(model, targets, dt, config or IKConfig()), on_iteration)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _minimise(problem: _Problem, on_iteration: Callable[[int, float], None] | None) -> Solution:
+    qpos = problem.initial_guess()
+    cost, damping = problem.cost(qpos), 1e-3
+    for iteration in range(problem.config.max_iterations):
+        hessian, gradient = problem.normal_equations(qpos)
+        while True:
+            candidate = problem.step(qpos, hessian, gradient, damping)
+            new_cost = problem.cost(candidate)
+            if new_cost < cost or damping > 1e6:
+                break
+            damping *= 8.0
+        if new_cost >= cost:
+            return Solution(qpos.numpy(), iteration, True)  # no descent left in float64
+        decrease, qpos, cost, damping = (cost - new_cost) / cost, candidate, new_cost, max(damping / 5.0, 1e-9)
+        if on_iteration is not None:
+            on_iteration(iteration + 1, cost)
+        if decrease < problem.config.tolerance:
+            return Solution(qpos.numpy(), iteration + 1, True)
+    return Solution(qpos.numpy(), problem.config.max_iterations, False)
+
+
+class _Problem:
+    """The cost of a clip, its derivatives, and steps that respect the bounds."""
+
+    def __init__(self, model: MuscleModel, targets: Targets, dt: float, config: IKConfig) -> None:
+        self.model, self.config = model, config
+        self.kinematics = Kinematics(model)
+        self.independent = torch.as_tensor(model.couplings.independent)
+        self.goal = torch.from_numpy(targets.positions)
+        self.oriented = np.flatnonzero(~np.isnan(targets.rotations[0, :, 0]))
+        self.goal_rotation = torch.from_numpy(rotations.to_matrix(targets.rotations[:, self.oriented]))
+        part = [site.removeprefix("left_").removeprefix("right_") for site in model.sites]
+        self.position_weight = torch.tensor([config.position.get(p, 0.0) for p in part], dtype=torch.float64)
+        self.rotation_weight = torch.tensor(
+            [config.rotation.get(part[s], 0.0) for s in self.oriented], dtype=torch.float64
+        )
+        self.rest = torch.from_numpy(rest_posture(model))
+        self.lower, self.upper = (torch.from_numpy(b) for b in independent_bounds(model, config.limit_margin))
+        frames, n = len(self.goal), len(self.independent)
+        self.frames, self.n = frames, n
+        self.smooth = config.acceleration / dt**4
+        self.stencil = _second_difference_bands(frames)
+        # the rest posture says nothing about where the person is
+        scalar = np.isin(model.couplings.independent, model.joint_dofs)
+        self.posture = torch.from_numpy(config.posture * scalar)
+        self.scalar_qpos = torch.as_tensor(model.mj_model.jnt_qposadr[model.mj_model.dof_jntid[model.couplings.independent]])
+        self.scalar = torch.from_numpy(scalar)
+
+    def initial_guess(self) -> torch.Tensor:
+        qpos = self.rest.expand(self.frames, -1).clone()
+        if self.model.has_free_root:
+            root = list(self.oriented).index(0)
+            qpos[:, :3] = self.goal[:, 0]
+            site = self.kinematics(self.rest[None], jacobian=False).rotation[0, 0]
+            base = torch.from_numpy(rotations.to_matrix(self.rest[3:7].numpy()))
+            qpos[:, 3:7] = torch.from_numpy(
+                rotations.continuous(rotations.from_matrix((self.goal_rotation[:, root] @ site.T @ base).numpy()))
+            )
+        return self.model.couplings.project_qpos(qpos)
+
+    def _joint_values(self, qpos: torch.Tensor) -> torch.Tensor:
+        """Values of the independent hinge and slide joints `(T, n)`; zero for the root's dofs."""
+        return torch.where(self.scalar, qpos[:, self.scalar_qpos], torch.zeros((), dtype=qpos.dtype))
+
+    def _accelerations(self, qpos: torch.Tensor) -> torch.Tensor:
+        """Second differences `(T - 2, n)` along time, the root's rotation by differences of rotation vectors."""
+        values = self._joint_values(qpos)
+        if self.model.has_free_root:
+            values = values.clone()
+            values[:, :3] = qpos[:, :3]
+        difference = values[1:] - values[:-1]
+        if self.model.has_free_root:
+            quat = qpos[:, 3:7].numpy()
+            turn = rotations.to_rotvec(rotations.multiply(rotations.conjugate(quat[:-1]), quat[1:]))
+            difference[:, 3:6] = torch.from_numpy(turn)
+        return difference[1:] - difference[:-1]
+
+    def _errors(self, position: torch.Tensor, rotation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        turn = self.goal_rotation @ rotation[:, self.oriented].transpose(-1, -2)
+        return self.goal - position, torch.from_numpy(rotations.to_rotvec(rotations.from_matrix(turn.numpy())))
+
+    def cost(self, qpos: torch.Tensor) -> float:
+        poses = self.kinematics(qpos, jacobian=False)
+        position, rotation = self._errors(poses.position, poses.rotation)
+        total = (self.position_weight * position.square().sum(-1)).sum()
+        total += (self.rotation_weight * rotation.square().sum(-1)).sum()
+        total += (self.posture * (self._joint_values(qpos) - self._joint_values(self.rest[None])).square()).sum()
+        total += self.smooth * self._accelerations(qpos).square().sum()
+        return float(total)
+
+    def normal_equations(self, qpos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Per-frame Gauss-Newton blocks `(T, n, n)`, without smoothness, and the descent direction `(T, n)`."""
+        poses = self.kinematics(qpos)
+        position, rotation = self._errors(poses.position, poses.rotation)
+        jacobian = poses.jacobian
+        linear = jacobian[:, :, :3] * self.position_weight.sqrt()[:, None, None]
+        angular = jacobian[:, self.oriented, 3:] * self.rotation_weight.sqrt()[:, None, None]
+        stacked = torch.cat((linear.flatten(1, 2), angular.flatten(1, 2)), dim=1)
+        reduced = self.model.couplings.reduce_columns(qpos, stacked)
+        residual = torch.cat(
+            (
+                (position * self.position_weight.sqrt()[:, None]).flatten(1),
+                (rotation * self.rotation_weight.sqrt()[:, None]).flatten(1),
+            ),
+            dim=1,
+        )
+        hessian = reduced.transpose(1, 2) @ reduced + torch.diag(self.posture)
+        gradient = (reduced.transpose(1, 2) @ residual[..., None]).squeeze(-1)
+        gradient += self.posture * (self._joint_values(self.rest[None]) - self._joint_values(qpos))
+        if self.frames >= 3:
+            acceleration = self.smooth * self._accelerations(qpos)
+            gradient[:-2] -= acceleration
+            gradient[1:-1] += 2 * acceleration
+            gradient[2:] -= acceleration
+        return hessian, gradient
+
+    def step(self, qpos: torch.Tensor, hessian: torch.Tensor, gradient: torch.Tensor, damping: float) -> torch.Tensor:
+        """The damped Gauss-Newton step within the bounds, for all frames."""
+        values = self._joint_values(qpos)
+        blocked = self.scalar & (
+            ((values <= self.lower) & (gradient < 0)) | ((values >= self.upper) & (gradient > 0))
+        )
+        delta = torch.from_numpy(self._solve(hessian.numpy(), gradient.numpy(), blocked.numpy(), damping))
+        return self.move(qpos, delta)
+
+    def move(self, qpos: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
+        """`qpos` moved by `delta (T, n)` of the independent dofs, clamped to the bounds, couplings restored."""
+        moved = qpos.clone()
+        values = torch.minimum(torch.maximum(self._joint_values(qpos) + delta, self.lower), self.upper)
+        moved[:, self.scalar_qpos[self.scalar]] = values[:, self.scalar]
+        if self.model.has_free_root:
+            moved[:, :3] = qpos[:, :3] + delta[:, :3]
+            turn = rotations.from_rotvec(delta[:, 3:6].numpy())
+            moved[:, 3:7] = torch.from_numpy(rotations.normalize(rotations.multiply(qpos[:, 3:7].numpy(), turn)))
+        return self.model.couplings.project_qpos(moved)
+
+    def _solve(self, hessian: Floats, gradient: Floats, blocked: NDArray[np.bool_], damping: float) -> Floats:
+        frames, n = self.frames, self.n
+        free = ~blocked
+        block = hessian * free[:, :, None] * free[:, None, :]
+        diagonal = np.einsum("tii->ti", block)
+        diagonal += damping * np.maximum(diagonal, 1e-6)
+        diagonal[blocked] = 1.0
+        width = 2 * n
+        banded = np.zeros((width + 1, frames * n))  # upper form: banded[width + i - j, j] = A[i, j]
+        columns = banded.reshape(width + 1, frames, n)
+        for offset in range(n):
+            columns[width - offset, :, offset:] = np.einsum("tii->ti", block[:, : n - offset, offset:])
+        columns[width] += self.smooth * self.stencil[0][:, None] * free
+        for k in (1, 2):
+            both = free[k:] & free[:-k]
+            columns[width - k * n, k:] += self.smooth * self.stencil[k][: frames - k, None] * both
+        solution = scipy.linalg.solveh_banded(banded, (gradient * free).ravel(), overwrite_ab=True, check_finite=False)
+        return solution.reshape(frames, n)
+
+
+def _second_difference_bands(frames: int) -> Floats:
+    """Diagonals 0, 1 and 2 `(3, T)` of D'D for the second-difference matrix D `(T - 2, T)`."""
+    bands = np.zeros((3, frames))
+    if frames < 3:
+        return bands
+    for shift, weight in enumerate((1.0, -2.0, 1.0)):
+        bands[0, shift : frames - 2 + shift] += weight**2
+    for shift in (0, 1):
+        bands[1, shift : frames - 2 + shift] += -2.0
+    bands[2, : frames - 2] = 1.0
+    return bands
+
+
+def rest_posture(model: MuscleModel) -> Floats:
+    """A relaxed posture `(nq,)`, away from the shoulder's singularity with hanging arms."""
+    qpos = model.mj_model.qpos0.copy()
+    for side in ("r", "l"):
+        for joint, angle in (("shoulder_elv", 0.5), ("elbow_flex", 0.5), ("elv_angle", 0.5)):
+            qpos[model.mj_model.joint(f"{joint}_{side}").qposadr[0]] = angle
+    return model.couplings.project_qpos(torch.from_numpy(qpos)).numpy()
+
+
+def independent_bounds(model: MuscleModel, margin: float) -> tuple[Floats, Floats]:
+    """Bounds `(n,)` on the independent coordinates that also keep the coupled ones in their ranges; root unbounded.
+
+    `margin` is kept from each limit, at most a tenth of the range. A driver's interval is searched on a grid: the
+    widest run around the default posture in which every coupled joint is within its range, to 1 mm or 1 mrad (some
+    polynomials of the models leave their ranges by less than that at the very ends).
+    """
+    m, couplings = model.mj_model, model.couplings
+    lower, upper = np.full(m.nv, -np.inf), np.full(m.nv, np.inf)
+    for dof in model.joint_dofs:
+        joint = m.dof_jntid[dof]
+        if not m.jnt_limited[joint]:
+            continue
+        low, high = m.jnt_range[joint]
+        grid = np.linspace(low, high, 2001)
+        qpos = np.tile(m.qpos0, (len(grid), 1))
+        qpos[:, m.jnt_qposadr[joint]] = grid
+        projected = couplings.project_qpos(torch.from_numpy(qpos)).numpy()
+        inside = np.ones(len(grid), bool)
+        for dependent in couplings.dependent[couplings.driver == dof]:
+            other = m.dof_jntid[dependent]
+            value = projected[:, m.jnt_qposadr[other]]
+            inside &= (value >= m.jnt_range[other, 0] - 1e-3) & (value <= m.jnt_range[other, 1] + 1e-3)
+        home = int(np.abs(grid - m.qpos0[m.jnt_qposadr[joint]]).argmin())
+        outside = np.flatnonzero(~inside)
+        low = grid[outside[outside < home].max() + 1] if (outside < home).any() else low
+        high = grid[outside[outside > home].min() - 1] if (outside > home).any() else high
+        keep = min(margin, 0.1 * (high - low))
+        lower[dof], upper[dof] = low + keep, high - keep
+    return lower[couplings.independent], upper[couplings.independent]

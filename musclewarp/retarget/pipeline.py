@@ -1,0 +1,101 @@
+"""From a recording to a reference: body, targets, inverse kinematics, ground, velocities, quality."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import scipy.signal
+from numpy.typing import NDArray
+
+from musclewarp.errors import FileError
+from musclewarp.models import MuscleModel
+from musclewarp.motion import rotations
+from musclewarp.motion.body import Body, load_body
+from musclewarp.motion.motion import SMPL_JOINTS, Motion
+from musclewarp.references.quality import lowest_foot_heights, reference_quality
+from musclewarp.references.reference import Reference, make_reference
+from musclewarp.retarget.ik import IKConfig, solve
+from musclewarp.retarget.targets import make_targets
+
+Floats = NDArray[np.float64]
+
+
+def retarget(
+    motion: Motion,
+    model: MuscleModel,
+    dt: float | None = None,
+    body: Body | None = None,
+    config: IKConfig | None = None,
+    on_iteration: Callable[[int, float], None] | None = None,
+) -> Reference:
+    """Fit a person's motion to a muscle model.
+
+    Args:
+        motion: the recording.
+        model: MyoBimanualArm (in the thorax frame) or MyoFullBody.
+        dt: s between frames of the reference; default: the model's control step.
+        body: whose skeleton `motion` drives; default: the user's licensed body of its gender, else the stand-in.
+        config: weights of the inverse kinematics.
+        on_iteration: called with (step, cost) as the inverse kinematics proceeds.
+
+    Raises:
+        FileError: the clip is too short for the control rate.
+    """
+    dt = dt or model.physics.control_dt
+    body = body or load_body(motion.gender)
+    resampled = resample(motion, dt)
+    rest = body.joints(rest_motion(motion))
+    targets = make_targets(model, body.joints(resampled), rest)
+    solution = solve(model, targets, dt, config, on_iteration)
+    qpos, positions = solution.qpos, targets.positions
+    if model.has_free_root:
+        drop = ground_offset(model, qpos)
+        qpos[:, 2] -= drop
+        positions = positions - [0.0, 0.0, drop]
+    reference = make_reference(
+        model,
+        qpos,
+        dt,
+        name=motion.name,
+        target_positions=positions,
+        source={**motion.source, "body": body.name, "fps": motion.fps, "gender": motion.gender},
+    )
+    fit = {"ik_iterations": float(solution.iterations), "ik_converged": float(solution.converged)}
+    return replace(reference, quality={**reference_quality(model, reference), **fit})
+
+
+def rest_motion(motion: Motion) -> Motion:
+    """One frame of the same person in SMPL's rest posture."""
+    identity = np.tile(rotations.IDENTITY, (1, len(SMPL_JOINTS), 1))
+    return replace(motion, rotations=identity, translation=np.zeros((1, 3)))
+
+
+def resample(motion: Motion, dt: float) -> Motion:
+    """`motion` at 1 / `dt` Hz: slerp between frames, after a zero-phase low-pass at 0.4 of a lower new rate.
+
+    Raises:
+        FileError: fewer than two frames remain.
+    """
+    rate = 1.0 / dt
+    quaternion, translation = rotations.continuous(motion.rotations), motion.translation
+    if rate < motion.fps * 0.999:
+        sections = scipy.signal.butter(4, 0.4 * rate, fs=motion.fps, output="sos")
+        if motion.num_frames > 30:  # what sosfiltfilt pads with
+            quaternion = rotations.normalize(scipy.signal.sosfiltfilt(sections, quaternion, axis=0))
+            translation = scipy.signal.sosfiltfilt(sections, translation, axis=0)
+    frames = int(np.floor(motion.duration * rate + 1e-6)) + 1
+    if frames < 2:
+        raise FileError(f"motion '{motion.name}' lasts {motion.duration:.3f} s: too short for frames every {dt:.3f} s")
+    time = np.minimum(np.arange(frames) * dt * motion.fps, motion.num_frames - 1)
+    before = np.minimum(np.floor(time).astype(int), max(motion.num_frames - 2, 0))
+    fraction = time - before
+    turned = rotations.slerp(quaternion[before], quaternion[before + 1], fraction[:, None])
+    moved = translation[before] + fraction[:, None] * (translation[before + 1] - translation[before])
+    return replace(motion, rotations=rotations.normalize(turned), translation=moved, fps=rate)
+
+
+def ground_offset(model: MuscleModel, qpos: Floats) -> float:
+    """How far `qpos (T, nq)` stands above the floor, in m: the 2nd percentile over frames of the lowest foot point."""
+    return float(np.percentile(lowest_foot_heights(model, qpos), 2))
