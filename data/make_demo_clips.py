@@ -59,7 +59,7 @@ def pose_arm(
     """
     # On the left: hanging is the T-pose turned by -90 about z, with the elbow bending forwards.
     e, p = np.deg2rad(elevation), np.deg2rad(plane)
-    raising = rotations.from_rotvec(e[:, None] * np.stack([np.sin(p) * -1, np.zeros_like(p), np.cos(p)], axis=-1))
+    raising = rotations.from_rotvec(e[:, None] * np.stack([-np.sin(p), np.zeros_like(p), np.cos(p)], axis=-1))
     hanging = about("z", np.full_like(e, -90.0))
     shoulder = rotations.multiply(rotations.multiply(raising, hanging), about("x", axial))
     mirror = np.array([1.0, 1.0, 1.0, 1.0] if side == "left" else [1.0, 1.0, -1.0, -1.0])  # in the plane x = 0
@@ -155,7 +155,7 @@ def speeds(positions: Floats) -> Floats:
 
 def accelerations(positions: Floats) -> Floats:
     """Second-difference accelerations `(T - 2, ...)` m/s2 of points `(T, ..., 3)`."""
-    return np.linalg.norm(positions[2:] - 2 * positions[1:-1] + positions[:-2], axis=-1) * FPS**2
+    return np.linalg.norm(np.diff(positions, 2, axis=0), axis=-1) * FPS**2
 
 
 def angle_between(first: Floats, second: Floats) -> Floats:
@@ -206,7 +206,6 @@ ARMS_LIMITS = {
     "trunk distance": (0.20, np.inf),
     "arms apart": (0.12, np.inf),
 }
-FEET = ("left_ankle", "right_ankle", "left_foot", "right_foot")
 
 
 def check_arms(motion: Motion) -> dict[str, float]:
@@ -234,7 +233,7 @@ def check_whole_body(motion: Motion) -> dict[str, float]:
         ValueError: a foot slides, or a joint is faster than gentle.
     """
     body = load_body(kind="stand-in").joints(motion)
-    feet = [JOINT[name] for name in FEET]
+    feet = [index for name, index in JOINT.items() if name.endswith(("ankle", "foot"))]
     found = {
         "feet slide": float(np.ptp(body.positions[:, feet], axis=0).max()),
         "peak joint speed": float(speeds(body.positions).max()),

@@ -86,7 +86,7 @@ def write_amass(path: str | Path, motion: Motion) -> Path:
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
+            np.savez_compressed(file, **arrays)
 
     return write_atomically(path, write)
 

@@ -106,11 +106,16 @@ class Body:
 
         `betas` `(<= 16,)` are of this body's own shape space. By default they are the motion's, if they are of this
         shape space; else (SMPL's betas say nothing to the stand-in) zero, with a warning where the motion's are not.
+
+        Raises:
+            ConfigError: `betas` are too many, or not finite.
         """
         shape = np.zeros(NUM_BETAS)
         if betas is None:
             betas = self._betas_of(motion)
         betas = np.asarray(betas, dtype=np.float64)
+        if betas.ndim != 1 or betas.size > NUM_BETAS or not np.isfinite(betas).all():
+            raise ConfigError(f"betas have shape {betas.shape}, expected at most {NUM_BETAS} finite numbers")
         shape[: betas.size] = betas
         matrices = np.tile(np.eye(3), (motion.num_frames, self.module.NUM_BODY_JOINTS + 1, 1, 1))
         matrices[:, self._joints] = rotations.to_matrix(motion.rotations)

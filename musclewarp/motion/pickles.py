@@ -18,7 +18,7 @@ from scipy import sparse
 from musclewarp.errors import FileError
 
 BODY_KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
-LARGEST = 2**28  # entries of a dense array; SMPL-X's posedirs, the largest, has 15 million
+LARGEST = 2**24  # entries of a sparse matrix made dense; SMPL-X's regressor, the largest, has half a million
 
 _KINDS = {
     **{(module, "_reconstruct"): "array" for module in ("numpy.core.multiarray", "numpy._core.multiarray")},
@@ -30,9 +30,10 @@ _KINDS = {
     **{(f"scipy.sparse.{module}", "csr_matrix"): "csr" for module in ("csr", "_csr")},
     ("chumpy.ch", "Ch"): "chumpy",
     ("chumpy.reordering", "Select"): "chumpy",
-    **{(module, "_reconstructor"): "new" for module in ("copy_reg", "copyreg")},
+    **{(module, "_reconstructor"): "reconstruct" for module in ("copy_reg", "copyreg")},
     **{(module, name): "class" for module in ("__builtin__", "builtins") for name in ("object", "set")},
     ("_codecs", "encode"): "encode",
+    **{(module, "bytes"): "empty" for module in ("__builtin__", "builtins")},
 }
 
 
@@ -40,23 +41,13 @@ class _Record:
     """What the pickle said about one object: its kind, the arguments it was made with, the state it was given."""
 
     kind = ""
+    args: tuple[Any, ...]
+    state: Any = None
 
-    def __new__(cls, *args: Any) -> Any:
-        if cls.kind == "new":  # copy_reg._reconstructor(class, object, None): an instance without arguments
-            if not (isinstance(args[0], type) and issubclass(args[0], _Record)):
-                raise pickle.UnpicklingError("a reconstructed object of no known class")
-            return args[0]()
-        if cls.kind == "encode":  # how Python 3 writes bytes in old protocols
-            if args[1:] != ("latin1",):
-                raise pickle.UnpicklingError("a string in an encoding other than latin1")
-            return args[0].encode("latin1")
+    def __new__(cls, *args: Any) -> _Record:
         record = super().__new__(cls)
-        record.args, record.state = args, None
+        record.args = args
         return record
-
-    def __init__(self, *args: Any) -> None:
-        self.args: tuple[Any, ...]
-        self.state: Any
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
@@ -68,7 +59,14 @@ class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage]
         kind = _KINDS.get((module, name))
         if kind is None:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not on the allow-list")
-        return type(f"_Record_{kind}", (_Record,), {"kind": kind})  # a new class each: a pickle may write to it
+        # each is new, for a pickle may write to what it names
+        if kind == "reconstruct":  # Python 2: an instance of a class, without arguments
+            return lambda record_class, *_: record_class()
+        if kind == "encode":  # Python 3 writing bytes in an old protocol
+            return lambda text, encoding: text.encode({"latin1": "latin1"}[encoding])
+        if kind == "empty":  # the same, of no bytes
+            return lambda: b""
+        return type("_KindOfRecord", (_Record,), {"kind": kind})
 
 
 def read_pickle(path: str | Path) -> dict[str, Any]:
@@ -117,9 +115,7 @@ def to_array(value: Any) -> NDArray[Any]:
         return chosen.reshape(value.state.get("preferred_shape", chosen.shape))
     if kind == "chumpy":
         return to_array(value.state["x"])
-    if isinstance(value, _Record):
-        raise TypeError(f"a {kind} where an array was expected")
-    return np.asarray(value, dtype=np.float64)
+    raise TypeError(f"a {kind or type(value).__name__} where an array was expected")
 
 
 def read_body_file(path: str | Path) -> dict[str, NDArray[Any]]:
@@ -137,9 +133,12 @@ def read_body_file(path: str | Path) -> dict[str, NDArray[Any]]:
         raise FileError(f"{path}: no such file")
     arrays: dict[str, NDArray[Any]] = {}
     try:
-        content = read_pickle(path) if path.suffix == ".pkl" else np.load(path, allow_pickle=False)
-        for key in BODY_KEYS:
-            arrays[key] = to_array(content[key]) if path.suffix == ".pkl" else np.asarray(content[key])
+        if path.suffix == ".pkl":
+            content = read_pickle(path)
+            arrays |= {key: to_array(content[key]) for key in BODY_KEYS}
+        else:
+            with np.load(path, allow_pickle=False) as content:
+                arrays |= {key: np.asarray(content[key]) for key in BODY_KEYS}
         _check_body(path, arrays)
     except FileError:
         raise

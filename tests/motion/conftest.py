@@ -1,0 +1,121 @@
+"""Files as others' programs write them: pickles in the manner of Python 2's chumpy, and made-up models."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from musclewarp.motion import stand_in
+
+OLD_NAMES = {
+    b"numpy._core.multiarray": b"numpy.core.multiarray",
+    b"scipy.sparse._csc": b"scipy.sparse.csc",
+    b"scipy.sparse._csr": b"scipy.sparse.csr",
+}
+
+
+@pytest.fixture
+def chumpy(monkeypatch):
+    """Classes that pickle as chumpy's do; chumpy itself does not run on today's numpy."""
+
+    def module(name, class_name):
+        made = types.ModuleType(name)
+        made.__dict__[class_name] = type(class_name, (), {"__module__": name})
+        monkeypatch.setitem(sys.modules, name, made)
+        return made.__dict__[class_name]
+
+    monkeypatch.setitem(sys.modules, "chumpy", types.ModuleType("chumpy"))
+    array_class, select_class = module("chumpy.ch", "Ch"), module("chumpy.reordering", "Select")
+
+    def wrap(array, select=False):
+        wrapped = array_class()
+        wrapped.x, wrapped._dirty_vars, wrapped._itr = array.ravel() if select else array, {"x"}, None
+        if not select:
+            return wrapped
+        selected = select_class()
+        selected.a, selected.idxs, selected.preferred_shape = wrapped, np.arange(array.size), array.shape
+        return selected
+
+    return wrap
+
+
+@pytest.fixture
+def write_old_pickle(tmp_path):
+    """Write a pickle that names what numpy 1 and old scipy named."""
+
+    def write(content, name="old.pkl", protocol=2):
+        data = pickle.dumps(content, protocol=protocol)
+        if protocol < 3:  # from 4 on names carry their length
+            for new, old in OLD_NAMES.items():
+                data = data.replace(new, old)
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def model_arrays():
+    """The arrays of a made-up body of any kind: the stand-in's joints, and random fingers, face and flesh."""
+
+    def make(kind="smpl", shapes=10):
+        joints, vertices = {"smpl": (24, 6890), "smplh": (52, 6890), "smplx": (55, 10475)}[kind]
+        own = stand_in.model_arrays("male")
+        count = len(own["v_template"])
+        parents = np.concatenate([stand_in.SMPL_PARENTS[:22], np.full(joints - 22, 20)])
+        if kind == "smpl":
+            parents[:] = stand_in.SMPL_PARENTS
+        random = np.random.default_rng(3)
+        regressor = np.zeros((joints, vertices))
+        regressor[:22, :count] = own["J_regressor"][:22]
+        for joint in range(22, joints):
+            regressor[joint, random.integers(count, vertices, size=8)] += 1 / 8
+        fill = vertices - count
+        shapedirs = np.zeros((vertices, 3, shapes))
+        shapedirs[:count] = np.resize(own["shapedirs"][..., :10], (count, 3, shapes))
+        kintree = np.array([parents, np.arange(joints)]).astype(np.uint32)  # SMPL's root has parent 2^32 - 1
+        return {
+            "v_template": np.concatenate([own["v_template"], random.normal(size=(fill, 3))]),
+            "shapedirs": shapedirs,
+            "posedirs": np.zeros((vertices, 3, 9 * (joints - 1)), dtype=np.float16),
+            "J_regressor": regressor,
+            "weights": np.eye(joints)[random.integers(joints, size=vertices)],
+            "kintree_table": kintree,
+            "f": np.zeros((4, 3), dtype=np.uint32),
+        }
+
+    return make
+
+
+@pytest.fixture
+def write_smpl(chumpy, write_old_pickle, model_arrays):
+    """Write a body as SMPL's own pickles are: chumpy, Select, a sparse regressor, and things nobody needs."""
+
+    def write(name, **changes):
+        arrays = model_arrays("smpl") | changes
+        content = arrays | {
+            "shapedirs": chumpy(arrays["shapedirs"], select=True),
+            "posedirs": chumpy(arrays["posedirs"]),
+            "J_regressor": sparse.csc_matrix(arrays["J_regressor"]),
+            "bs_type": "lrotmin",
+            "bs_style": "lbs",
+            "J_regressor_prior": sparse.csr_matrix(arrays["J_regressor"]),
+            "scalar": np.float64(3.0),
+        }
+        return arrays, write_old_pickle(content, name)
+
+    return write
+
+
+@pytest.fixture
+def sprung(tmp_path) -> Path:
+    """A path that exists once code hidden in a file has run."""
+    return tmp_path / "sprung"
