@@ -1,0 +1,109 @@
+"""`EnvConfig`: everything that defines the task; frozen dataclasses are the only schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from musclewarp.envs.observations import OBSERVATIONS
+from musclewarp.envs.rewards import EFFORT, TRACKING
+from musclewarp.envs.terminations import TERMINATIONS
+from musclewarp.errors import ConfigError
+from musclewarp.models import MODELS, PhysicsConfig
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """One reward term: tracking terms earn `weight * exp(-(error / scale)^2)`, effort costs `weight * error / scale`.
+
+    Attributes:
+        weight: what the term is worth at most.
+        scale: error at which a tracking term has dropped to 37 %, in the term's unit.
+    """
+
+    weight: float
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.scale <= 0:
+            raise ConfigError(f"a reward's scale is {self.scale}; it must be positive")
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """The imitation task.
+
+    Attributes:
+        model: "bimanual" or "myofullbody".
+        references: files or a folder that `musclewarp retarget` wrote.
+        fingers: keep finger joints and their muscles.
+        engine: "auto" (warp on a GPU, native elsewhere), "native" or "warp".
+        num_worlds: worlds per process.
+        physics: time step and substeps.
+        observations: names of terms in `envs.observations`, in order.
+        lookahead: control steps ahead of now that the `ahead_*` observations see.
+        rewards: weight and scale of terms in `envs.rewards`.
+        terminations: limit of terms in `envs.terminations`; an episode fails beyond it.
+        episode_seconds: an episode is truncated after this time, or at the end of its clip.
+        initial_activation: activation of every muscle at a reset.
+        max_quarantined_fraction: share of world-steps that may leave the finite numbers before the run stops.
+        dump_folder: where the first few quarantined worlds are written for `musclewarp replay`; none if empty.
+    """
+
+    model: str = "bimanual"
+    references: str | list[str] = "refs"
+    fingers: bool = False
+    engine: str = "auto"
+    num_worlds: int = 64
+    physics: PhysicsConfig = field(default_factory=PhysicsConfig)
+    observations: tuple[str, ...] = (
+        "joint_pos",
+        "joint_vel",
+        "muscle_length",
+        "muscle_velocity",
+        "muscle_force",
+        "activation",
+        "ahead_joint_pos",
+        "ahead_joint_vel",
+        "ahead_site_pos",
+    )
+    lookahead: tuple[int, ...] = (1, 3, 8)
+    rewards: Mapping[str, RewardConfig] = field(
+        default_factory=lambda: {
+            "site_position": RewardConfig(0.5, 0.05),
+            "joint_position": RewardConfig(0.3, 0.3),
+            "site_velocity": RewardConfig(0.2, 0.5),
+            "activation_energy": RewardConfig(0.05, 1.0),
+        }
+    )
+    terminations: Mapping[str, float] = field(default_factory=lambda: {"site_deviation": 0.25})
+    episode_seconds: float = 10.0
+    initial_activation: float = 0.05
+    max_quarantined_fraction: float = 0.001
+    dump_folder: str = ""
+
+    def __post_init__(self) -> None:
+        if self.model not in MODELS:
+            raise ConfigError(f"env.model is '{self.model}'; choose one of {', '.join(sorted(MODELS))}")
+        if self.num_worlds < 1:
+            raise ConfigError(f"env.num_worlds is {self.num_worlds}; it must be at least 1")
+        if self.episode_seconds < self.physics.control_dt:
+            raise ConfigError(f"env.episode_seconds is {self.episode_seconds}, less than a control step")
+        if not 0.0 <= self.initial_activation <= 1.0:
+            raise ConfigError(f"env.initial_activation is {self.initial_activation}; activations lie in [0, 1]")
+        if not self.lookahead or min(self.lookahead) < 0:
+            raise ConfigError(f"env.lookahead is {self.lookahead}; give control steps ahead, e.g. [1, 3, 8]")
+        if not self.rewards or not self.observations:
+            raise ConfigError("env.rewards and env.observations must name at least one term")
+        _check_names("env.observations", self.observations, OBSERVATIONS)
+        _check_names("env.rewards", self.rewards, {**TRACKING, **EFFORT})
+        _check_names("env.terminations", self.terminations, TERMINATIONS)
+
+
+def _check_names(key: str, names: Mapping[str, object] | tuple[str, ...], known: Mapping[str, object]) -> None:
+    for name in names:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            raise ConfigError(f"{key} names '{name}', which is not a term{hint} There are: {', '.join(known)}")

@@ -1,0 +1,217 @@
+"""`ImitationEnv`: a TorchRL environment in which muscles imitate references."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from torchrl.data import Binary, Bounded, Composite, Unbounded
+from torchrl.envs import EnvBase
+
+from musclewarp.engines import make_engine
+from musclewarp.engines.health import Quarantine
+from musclewarp.envs import randomness
+from musclewarp.envs.config import EnvConfig
+from musclewarp.envs.observations import OBSERVATIONS
+from musclewarp.envs.rewards import EFFORT, TRACKING
+from musclewarp.envs.state import State, StateReader, Target
+from musclewarp.envs.terminations import TERMINATIONS, site_deviation
+from musclewarp.models import MuscleModel, load_model
+from musclewarp.references.library import ReferenceLibrary, load_library
+
+
+class ImitationEnv(EnvBase):
+    """N worlds of one muscle model, each following a reference.
+
+    The action `(N, M)` is the excitation of every muscle in [0, 1]. Observations are float32, concatenated from the
+    terms of the config. An episode starts at a random frame of a random clip (long clips are drawn more often), on the
+    reference's state, which satisfies the joint couplings. It is `terminated` when a termination term passes its
+    limit, or its world left the finite numbers (then the reward is 0 and the observation the last finite one), and
+    `truncated` when the clip or `episode_seconds` ends.
+
+    Besides TorchRL's keys, `step` writes `site_error (N, 1)`: mean distance of the sites to the reference relative
+    to the root, m.
+
+    Args:
+        config: the task.
+        device: where the tensors live; the engine "auto" follows it.
+        seed: of all the environment's own randomness, with the world and the number of its reset.
+        model, library: share what is loaded already; default: from the config.
+        worlds: number of worlds, instead of the config's.
+
+    Raises:
+        MusclewarpError: references are missing or do not fit the model, or a name in the config is unknown.
+    """
+
+    batch_locked = True
+
+    def __init__(
+        self,
+        config: EnvConfig,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        model: MuscleModel | None = None,
+        library: ReferenceLibrary | None = None,
+        worlds: int | None = None,
+    ) -> None:
+        self.config = config
+        self.model = model or load_model(config.model, config.fingers, config.physics)
+        num_worlds = worlds or config.num_worlds
+        super().__init__(device=torch.device(device), batch_size=torch.Size([num_worlds]))
+        self.library = library or load_library(config.references, self.model, self.device)
+        self.engine = make_engine(config.engine, self.model, num_worlds, self.device)
+        folder = Path(config.dump_folder) if config.dump_folder else None
+        self.quarantine = Quarantine(self.engine, folder, config.max_quarantined_fraction)
+        self._read_state = StateReader(self.engine)
+        self._seed = seed
+        self._worlds = torch.arange(num_worlds, device=self.device)
+        self._clip = torch.zeros(num_worlds, dtype=torch.int64, device=self.device)
+        self._frame, self._steps, self._draws = self._clip.clone(), self._clip.clone(), self._clip.clone()
+        self._lookahead = torch.tensor(config.lookahead, device=self.device)
+        self._max_steps = round(config.episode_seconds / self.model.physics.control_dt)
+        # a clip is drawn in proportion to its length
+        self._clip_cdf = self.library.lengths.double().cumsum(0) / self.library.lengths.sum()
+        self.state: State = self._read_state()
+        self.target: Target = self._read_target()
+        self._observation = self._observe()
+        self._make_specs()
+
+    def _make_specs(self) -> None:
+        n, device = self.batch_size, self.device
+        size = self._observation.shape[-1]
+        self.observation_spec = Composite(
+            observation=Unbounded((*n, size), device=device),
+            site_error=Unbounded((*n, 1), device=device),
+            shape=n,
+            device=device,
+        )
+        self.action_spec = Bounded(0.0, 1.0, (*n, self.model.mj_model.nu), device=device)
+        self.reward_spec = Unbounded((*n, 1), device=device)
+        flag = Binary(n=1, shape=(*n, 1), dtype=torch.bool, device=device)
+        self.full_done_spec = Composite(
+            done=flag.clone(), terminated=flag.clone(), truncated=flag.clone(), shape=n, device=device
+        )
+
+    def _set_seed(self, seed: int | None) -> None:
+        if seed is not None:
+            self._seed = seed
+            self._draws.zero_()
+
+    def _reset(self, tensordict: TensorDictBase | None = None, **_: object) -> TensorDictBase:
+        mask = None if tensordict is None else tensordict.get("_reset", None)
+        mask = torch.ones_like(self._worlds, dtype=torch.bool) if mask is None else mask.view(-1)
+        first, second = (randomness.uniform(self._seed, self._worlds, self._draws, stream) for stream in (0, 1))
+        clip = torch.searchsorted(self._clip_cdf, first, right=True).clamp(max=self.library.num_clips - 1)
+        # at least one step remains before the clip's end
+        frame = (second * (self.library.lengths[clip] - 1)).long()
+        self._draws += mask
+        return self._start(mask, clip, frame)
+
+    def reset_to(self, clip: torch.Tensor, frame: torch.Tensor) -> TensorDictBase:
+        """Start every world at `frame (N,)` of `clip (N,)` (indices into `library.names`), for evaluation."""
+        everyone = torch.ones_like(self._worlds, dtype=torch.bool)
+        started = self._start(everyone, clip.to(self.device), frame.to(self.device))
+        return started.update(self.full_done_spec.zero())
+
+    def _start(self, mask: torch.Tensor, clip: torch.Tensor, frame: torch.Tensor) -> TensorDictBase:
+        self._clip = torch.where(mask, clip, self._clip)
+        self._frame = torch.where(mask, frame, self._frame)
+        self._steps = torch.where(mask, 0, self._steps)
+        row = self.library.index(self._clip, self._frame)
+        activation = torch.full_like(self.engine.act, self.config.initial_activation)
+        self.engine.reset(mask, self.library.qpos[row], self.library.qvel[row], activation)
+        self.state, self.target = self._read_state(), self._read_target()
+        self._observation = self._observe()
+        return TensorDict(
+            {"observation": self._observation, "site_error": self._site_error()},
+            batch_size=self.batch_size,
+            device=self.device,
+        )
+
+    def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
+        self.engine.ctrl.copy_(tensordict["action"].clamp(0.0, 1.0))
+        self.quarantine.remember()
+        self.engine.step()
+        broken = self.quarantine.inspect()
+        self._frame = self._frame + 1
+        self._steps = self._steps + 1
+        self.state, self.target = self._read_state(), self._read_target()
+        terminated, reward = self._failed(), self._reward()
+        last, observation = self._observation, self._observe()
+        # a broken world says nothing: its numbers are replaced, not repaired, and its episode ends here
+        terminated = terminated | broken
+        reward = torch.where(broken, 0.0, reward)
+        self._observation = torch.where(broken[:, None], last, observation)
+        ended = (self._frame >= self.library.lengths[self._clip] - 1) | (self._steps >= self._max_steps)
+        truncated = ended & ~terminated
+        return TensorDict(
+            {
+                "observation": self._observation,
+                "site_error": torch.where(broken[:, None], 0.0, self._site_error()),
+                "reward": reward[:, None],
+                "terminated": terminated[:, None],
+                "truncated": truncated[:, None],
+                "done": (terminated | truncated)[:, None],
+            },
+            batch_size=self.batch_size,
+            device=self.device,
+        )
+
+    def _read_target(self) -> Target:
+        now = self.library.goal(self._clip, self._frame)
+        clips = self._clip[:, None].expand(-1, len(self._lookahead))
+        ahead = self.library.goal(clips, self._frame[:, None] + self._lookahead)
+        return Target(now=now, ahead=ahead, batch_size=self.batch_size, device=self.device)
+
+    def _observe(self) -> torch.Tensor:
+        terms = [OBSERVATIONS[name](self.state, self.target).flatten(1) for name in self.config.observations]
+        return torch.cat(terms, dim=-1)
+
+    def _reward(self) -> torch.Tensor:
+        total = torch.zeros(self.batch_size, device=self.device)
+        for name, term in self.config.rewards.items():
+            if name in TRACKING:
+                error = TRACKING[name](self.state, self.target)
+                total += term.weight * torch.exp(-((error / term.scale) ** 2))
+            else:
+                total -= term.weight * EFFORT[name](self.state, self.target) / term.scale
+        return total
+
+    def _failed(self) -> torch.Tensor:
+        failed = torch.zeros(self.batch_size, dtype=torch.bool, device=self.device)
+        for name, limit in self.config.terminations.items():
+            failed |= TERMINATIONS[name](self.state, self.target) > limit
+        return failed
+
+    def _site_error(self) -> torch.Tensor:
+        return site_deviation(self.state, self.target)[:, None]
+
+    @property
+    def clip(self) -> torch.Tensor:
+        """Index `(N,)` of the clip that each world follows."""
+        return self._clip
+
+    @property
+    def frame(self) -> torch.Tensor:
+        """Frame `(N,)` of the clip that each world is at."""
+        return self._frame
+
+    def state_dict(self) -> dict[str, torch.Tensor]:  # type: ignore[override]
+        """Everything that decides how the worlds go on: for checkpoints that resume bit by bit."""
+        engine = self.engine
+        live = {name: getattr(engine, name).clone() for name in ("qpos", "qvel", "act", "ctrl", "qacc_warmstart")}
+        cursors = {"clip": self._clip, "frame": self._frame, "steps": self._steps, "draws": self._draws}
+        return live | {name: cursor.clone() for name, cursor in cursors.items()}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor], **_: object) -> None:  # type: ignore[override]
+        """Go on where `state_dict` was taken."""
+        everyone = torch.ones_like(self._worlds, dtype=torch.bool)
+        self.engine.reset(everyone, *(state[name].to(self.device) for name in ("qpos", "qvel", "act")))
+        for name in ("ctrl", "qacc_warmstart"):
+            getattr(self.engine, name).copy_(state[name])
+        self._clip, self._frame, self._steps, self._draws = (
+            state[name].to(self.device).clone() for name in ("clip", "frame", "steps", "draws")
+        )
+        self.state, self.target = self._read_state(), self._read_target()
+        self._observation = self._observe()

@@ -1,0 +1,73 @@
+"""Reward terms: pure functions of `(state, target)` to a penalty `(N,)` in the unit of their docstring.
+
+A config gives each a weight w and a scale c, in that unit. Tracking terms earn `w exp(-(error / c)^2)`, between 0
+and w; effort terms cost `w error / c`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+from musclewarp.envs.state import State, Target
+from musclewarp.models.rotation import angle_between
+
+Error = Callable[[State, Target], torch.Tensor]
+
+
+def site_position(state: State, target: Target) -> torch.Tensor:
+    """Root mean square over the sites of the distance to the reference, relative to the root, m."""
+    own, goal = state.site_pos - state.root_pos[:, None], target.now.site_pos - target.now.root_pos[:, None]
+    return (own - goal)[:, 1:].square().sum(-1).mean(-1).sqrt()
+
+
+def site_velocity(state: State, target: Target) -> torch.Tensor:
+    """Root mean square over the sites of the velocity difference, relative to the root, m/s."""
+    own, goal = state.site_vel - state.root_linvel[:, None], target.now.site_vel - target.now.root_linvel[:, None]
+    return (own - goal)[:, 1:].square().sum(-1).mean(-1).sqrt()
+
+
+def joint_position(state: State, target: Target) -> torch.Tensor:
+    """Root mean square difference of the independent joints, rad."""
+    return (state.joint_pos - target.now.joint_pos).square().mean(-1).sqrt()
+
+
+def joint_velocity(state: State, target: Target) -> torch.Tensor:
+    """Root mean square difference of the independent joint velocities, rad/s."""
+    return (state.joint_vel - target.now.joint_vel).square().mean(-1).sqrt()
+
+
+def root_position(state: State, target: Target) -> torch.Tensor:
+    """Distance of the root from the reference's, m."""
+    return (state.root_pos - target.now.root_pos).norm(dim=-1)
+
+
+def root_rotation(state: State, target: Target) -> torch.Tensor:
+    """Angle between the root and the reference's, rad."""
+    return angle_between(state.root_quat, target.now.root_quat)
+
+
+def root_velocity(state: State, target: Target) -> torch.Tensor:
+    """Difference of the root's linear velocity from the reference's, m/s."""
+    return (state.root_linvel - target.now.root_linvel).norm(dim=-1)
+
+
+def activation_energy(state: State, target: Target) -> torch.Tensor:
+    """Mean squared activation, without unit."""
+    return state.activation.square().mean(-1)
+
+
+TRACKING: Mapping[str, Error] = {
+    term.__name__: term
+    for term in (
+        site_position,
+        site_velocity,
+        joint_position,
+        joint_velocity,
+        root_position,
+        root_rotation,
+        root_velocity,
+    )
+}
+EFFORT: Mapping[str, Error] = {activation_energy.__name__: activation_energy}

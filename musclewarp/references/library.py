@@ -1,0 +1,129 @@
+"""`ReferenceLibrary`: many references in one set of device tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tensordict import TensorClass
+
+from musclewarp.errors import FileError
+from musclewarp.models import MuscleModel
+from musclewarp.models.kinematics import Kinematics
+from musclewarp.models.rotation import matrix_to_quat
+from musclewarp.references.reference import SUFFIX, Reference
+
+
+class Goal(TensorClass):
+    """The reference at some instants; float32, world frame. Batch dimensions: worlds, or worlds x look-ahead.
+
+    `joint_pos, joint_vel (..., J)`: independent hinge and slide joints. `root_* `: the root site's position `(..., 3)`,
+    orientation wxyz `(..., 4)`, linear and angular velocity `(..., 3)`. `site_pos, site_vel (..., S, 3)`.
+    `recorded_pos (..., S, 3)`: the recording's own scaled joints.
+    """
+
+    joint_pos: torch.Tensor
+    joint_vel: torch.Tensor
+    root_pos: torch.Tensor
+    root_quat: torch.Tensor
+    root_linvel: torch.Tensor
+    root_angvel: torch.Tensor
+    site_pos: torch.Tensor
+    site_vel: torch.Tensor
+    recorded_pos: torch.Tensor
+
+
+class ReferenceLibrary:
+    """Clips of one model at one rate, side by side on a device.
+
+    Attributes:
+        names: of the C clips.
+        lengths: frames of each clip `(C,)`.
+        dt: s between frames.
+        qpos `(F, nq)`, qvel `(F, nv)`: float64, what a world is reset to; F frames of all clips.
+    """
+
+    def __init__(self, references: Sequence[Reference], model: MuscleModel, device: torch.device | str = "cpu") -> None:
+        if not references:
+            raise FileError("no references: retarget a clip first (musclewarp retarget --help)")
+        for reference in references:
+            reference.check_model(model)
+            if abs(reference.dt - model.physics.control_dt) > 1e-9:
+                raise FileError(
+                    f"reference '{reference.name}' has a frame every {reference.dt:g} s, the environment acts every "
+                    f"{model.physics.control_dt:g} s; retarget the clip with --dt {model.physics.control_dt:g}"
+                )
+        self.names = tuple(reference.name for reference in references)
+        duplicates = {name for name in self.names if self.names.count(name) > 1}
+        if duplicates:
+            raise FileError(f"several references are called {', '.join(sorted(duplicates))}; rename the files' clips")
+        self.dt = model.physics.control_dt
+        self.device = torch.device(device)
+        lengths = [reference.num_frames for reference in references]
+        self.lengths = torch.tensor(lengths, device=device)
+        self._starts = torch.tensor(np.concatenate(([0], np.cumsum(lengths)[:-1])), device=device)
+        self.qpos = torch.from_numpy(np.concatenate([r.qpos for r in references])).to(device)
+        self.qvel = torch.from_numpy(np.concatenate([r.qvel for r in references])).to(device)
+        recorded = torch.from_numpy(np.concatenate([r.target_positions for r in references])).to(device)
+        self._goals = _goals(model, self.qpos, self.qvel, recorded)
+
+    @property
+    def num_clips(self) -> int:
+        """C."""
+        return len(self.names)
+
+    def index(self, clip: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
+        """Row of `frame` of `clip` (any equal shapes) among all F; past the end, the last frame of the clip."""
+        return self._starts[clip] + torch.minimum(frame, self.lengths[clip] - 1)
+
+    def goal(self, clip: torch.Tensor, frame: torch.Tensor) -> Goal:
+        """The reference at `frame` of `clip`; past the end the last frame holds."""
+        return self._goals[self.index(clip, frame)]
+
+
+def _goals(model: MuscleModel, qpos: torch.Tensor, qvel: torch.Tensor, recorded: torch.Tensor) -> Goal:
+    kinematics = Kinematics(model, device=qpos.device)
+    chunks = [kinematics(q) for q in qpos.split(512)]
+    position, rotation = (torch.cat([getattr(c, key) for c in chunks]) for key in ("position", "rotation"))
+    velocity = torch.cat([(c.jacobian @ v[:, None, :, None]).squeeze(-1) for c, v in zip(chunks, qvel.split(512), strict=True)])
+    fields = {
+        "joint_pos": qpos[:, model.joint_qpos],
+        "joint_vel": qvel[:, model.joint_dofs],
+        "root_pos": position[:, 0],
+        "root_quat": matrix_to_quat(rotation[:, 0]),
+        "root_linvel": velocity[:, 0, :3],
+        "root_angvel": velocity[:, 0, 3:],
+        "site_pos": position,
+        "site_vel": velocity[:, :, :3],
+        "recorded_pos": recorded,
+    }
+    return Goal(**{key: value.float() for key, value in fields.items()}, batch_size=[len(qpos)], device=qpos.device)
+
+
+def find_references(paths: str | Path | Sequence[str | Path]) -> list[Path]:
+    """Reference files among `paths`: files, and folders searched one level deep, sorted by name.
+
+    Raises:
+        FileError: a path is missing, or nothing is found.
+    """
+    found: list[Path] = []
+    for path in [paths] if isinstance(paths, str | Path) else paths:
+        path = Path(path)
+        if path.is_dir():
+            found += sorted(path.glob(f"*{SUFFIX}"))
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise FileError(f"{path}: no such file or folder of references; make one with: musclewarp retarget CLIP.npz")
+    if not found:
+        raise FileError(f"{paths}: no files ending in {SUFFIX}; make some with: musclewarp retarget CLIP.npz --out FOLDER")
+    return found
+
+
+def load_library(
+    paths: str | Path | Sequence[str | Path], model: MuscleModel, device: torch.device | str = "cpu"
+) -> ReferenceLibrary:
+    """All references of `paths` (files or folders) that were made for `model`."""
+    return ReferenceLibrary([Reference.load(path, model) for path in find_references(paths)], model, device)
