@@ -28,11 +28,6 @@ UPRIGHT = rotations.from_rotvec([np.pi / 2, 0.0, 0.0])  # SMPL's y up to the wor
 SIDES = ("left", "right")
 
 
-def times(seconds: float) -> Floats:
-    """Frame times `(T,)` s, both ends included."""
-    return np.arange(round(seconds * FPS) + 1) / FPS
-
-
 def envelope(time: Floats, ramp: float = 0.8) -> Floats:
     """From 0 to 1 and back, with no velocity or acceleration at either end of the ramps (minimum jerk)."""
     x = np.clip(np.minimum(time, time[-1] - time) / ramp, 0.0, 1.0)
@@ -70,7 +65,7 @@ def pose_arm(
 
 def arms_clip() -> Motion:
     """8 s of both arms: reaching, circling and bending at several frequencies, never the same left and right."""
-    time = times(8.0)
+    time = np.arange(481) / FPS
     w = envelope(time)
     local = np.tile(rotations.IDENTITY, (len(time), 24, 1))
     local[:, 0] = UPRIGHT
@@ -98,7 +93,7 @@ def arms_clip() -> Motion:
 
 def whole_body_clip() -> Motion:
     """6 s: the weight shifts from foot to foot, with shallow squats and swinging arms; the feet stay where they are."""
-    time = times(6.0)
+    time = np.arange(361) / FPS
     w = envelope(time)
     local = np.tile(rotations.IDENTITY, (len(time), 24, 1))
     squat = w * (1 - np.cos(2 * np.pi * 0.5 * time)) / 2  # 0 to 1
@@ -153,11 +148,6 @@ def speeds(positions: Floats) -> Floats:
     return np.linalg.norm(positions[2:] - positions[:-2], axis=-1) * FPS / 2
 
 
-def accelerations(positions: Floats) -> Floats:
-    """Second-difference accelerations `(T - 2, ...)` m/s2 of points `(T, ..., 3)`."""
-    return np.linalg.norm(np.diff(positions, 2, axis=0), axis=-1) * FPS**2
-
-
 def angle_between(first: Floats, second: Floats) -> Floats:
     """Degrees between vectors `(..., 3)`."""
     cosine = np.sum(first * second, axis=-1) / np.linalg.norm(first, axis=-1) / np.linalg.norm(second, axis=-1)
@@ -180,11 +170,12 @@ def measure_arms(body: JointTrajectory) -> dict[str, float]:
         shoulder, elbow, wrist = (at[f"{side}_{name}"] for name in ("shoulder", "elbow", "wrist"))
         flexion = angle_between(elbow - shoulder, wrist - elbow)
         elevation = angle_between(elbow - shoulder, np.array([0.0, 0.0, -1.0]))
+        acceleration = np.diff(at[f"{side}_hand"], 2, axis=0) * FPS**2
         trunk = points_of_arm(body, side)[..., :2] - at["spine2"][:, None, :2]
         found |= {
             f"{side} wrist path": float(np.linalg.norm(np.diff(wrist, axis=0), axis=-1).sum()),
             f"{side} wrist peak speed": float(speeds(wrist).max()),
-            f"{side} hand peak acceleration": float(accelerations(at[f"{side}_hand"]).max()),
+            f"{side} hand peak acceleration": float(np.linalg.norm(acceleration, axis=-1).max()),
             f"{side} elbow flexion least": float(flexion.min()),
             f"{side} elbow flexion most": float(flexion.max()),
             f"{side} elevation least": float(elevation.min()),

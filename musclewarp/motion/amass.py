@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
@@ -75,7 +76,7 @@ def write_amass(path: str | Path, motion: Motion) -> Path:
     else:
         poses = np.zeros((motion.num_frames, 156))
         poses[:, : 3 * NUM_BODY_JOINTS] = rotvecs[:, :NUM_BODY_JOINTS].reshape(motion.num_frames, -1)
-    arrays = {
+    arrays: dict[str, Any] = {
         "poses": poses,
         "trans": motion.translation,
         "betas": motion.betas,

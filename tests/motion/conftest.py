@@ -1,4 +1,4 @@
-"""Files as others' programs write them: pickles in the manner of Python 2's chumpy, and made-up models."""
+"""A motion, kinematics by scipy, and files as others' programs write them: chumpy's pickles, made-up body models."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.spatial.transform import Rotation
 
-from musclewarp.motion import stand_in
+from musclewarp.motion import rotations, stand_in
+from musclewarp.motion.motion import SMPL_PARENTS, Motion
 
 OLD_NAMES = {
     b"numpy._core.multiarray": b"numpy.core.multiarray",
@@ -70,9 +72,9 @@ def model_arrays():
         joints, vertices = {"smpl": (24, 6890), "smplh": (52, 6890), "smplx": (55, 10475)}[kind]
         own = stand_in.model_arrays("male")
         count = len(own["v_template"])
-        parents = np.concatenate([stand_in.SMPL_PARENTS[:22], np.full(joints - 22, 20)])
+        parents = np.concatenate([SMPL_PARENTS[:22], np.full(joints - 22, 20)])
         if kind == "smpl":
-            parents[:] = stand_in.SMPL_PARENTS
+            parents[:] = SMPL_PARENTS
         random = np.random.default_rng(3)
         regressor = np.zeros((joints, vertices))
         regressor[:22, :count] = own["J_regressor"][:22]
@@ -119,3 +121,37 @@ def write_smpl(chumpy, write_old_pickle, model_arrays):
 def sprung(tmp_path) -> Path:
     """A path that exists once code hidden in a file has run."""
     return tmp_path / "sprung"
+
+
+@pytest.fixture
+def random_motion():
+    """Make a motion that is anything but human."""
+
+    def random_motion(frames=7, **changes):
+        random = np.random.default_rng(5)
+        local = rotations.from_rotvec(random.normal(scale=0.7, size=(frames, 24, 3)))
+        return Motion("random", local, random.normal(size=(frames, 3)), 60.0, **changes)
+
+    return random_motion
+
+
+@pytest.fixture
+def independent_kinematics():
+    """Joint positions and rotation matrices from rest joints and a motion, without smplx and our own quaternions."""
+
+    def independent_kinematics(rest, motion):
+        """Positions and rotation matrices by scipy, joint by joint; the root turns about the rest pelvis."""
+        local = Rotation.from_quat(motion.rotations.reshape(-1, 4), scalar_first=True).as_matrix().reshape(-1, 24, 3, 3)
+        positions, matrices = np.zeros((motion.num_frames, 24, 3)), np.zeros_like(local)
+        for frame in range(motion.num_frames):
+            for joint, parent in enumerate(SMPL_PARENTS):
+                if parent < 0:
+                    positions[frame, joint] = rest[joint] + motion.translation[frame]
+                    matrices[frame, joint] = local[frame, joint]
+                else:
+                    offset = matrices[frame, parent] @ (rest[joint] - rest[parent])
+                    positions[frame, joint] = positions[frame, parent] + offset
+                    matrices[frame, joint] = matrices[frame, parent] @ local[frame, joint]
+        return positions, matrices
+
+    return independent_kinematics

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import smplx
 import torch
-from scipy.spatial.transform import Rotation
 
 from musclewarp.errors import ConfigError, FileError
 from musclewarp.motion import rotations, stand_in
 from musclewarp.motion.amass import read_amass
 from musclewarp.motion.body import SHAPE_AXES, StandInBody, load_body
-from musclewarp.motion.motion import SMPL_JOINTS, SMPL_PARENTS, Motion
+from musclewarp.motion.motion import SMPL_JOINTS, Motion
 
 JOINT = {name: index for index, name in enumerate(SMPL_JOINTS)}
 FLOAT32 = 2e-7  # m: smplx rounds the template to float32 on its way in
@@ -25,34 +24,12 @@ def body():
     return load_body("neutral", kind="stand-in")
 
 
-def random_motion(frames=7, **changes):
-    random = np.random.default_rng(5)
-    local = rotations.from_rotvec(random.normal(scale=0.7, size=(frames, 24, 3)))
-    return Motion("random", local, random.normal(size=(frames, 3)), 60.0, **changes)
-
-
 def resting(**changes):
     return Motion("rest", np.tile(rotations.IDENTITY, (1, 24, 1)), np.zeros((1, 3)), 60.0, **changes)
 
 
-def independent_kinematics(rest, motion):
-    """Positions and rotation matrices by scipy, joint by joint; the root turns about the rest pelvis."""
-    local = Rotation.from_quat(motion.rotations.reshape(-1, 4), scalar_first=True).as_matrix().reshape(-1, 24, 3, 3)
-    positions, matrices = np.zeros((motion.num_frames, 24, 3)), np.zeros_like(local)
-    for frame in range(motion.num_frames):
-        for joint, parent in enumerate(SMPL_PARENTS):
-            if parent < 0:
-                positions[frame, joint] = rest[joint] + motion.translation[frame]
-                matrices[frame, joint] = local[frame, joint]
-            else:
-                offset = matrices[frame, parent] @ (rest[joint] - rest[parent])
-                positions[frame, joint] = positions[frame, parent] + offset
-                matrices[frame, joint] = matrices[frame, parent] @ local[frame, joint]
-    return positions, matrices
-
-
 @pytest.mark.parametrize("frames", [1, 128, 129])
-def test_stand_in_moves_as_independent_kinematics(body, frames):
+def test_stand_in_moves_as_independent_kinematics(body, frames, random_motion, independent_kinematics):
     motion = random_motion(frames)
     moved = body.joints(motion)
     positions, matrices = independent_kinematics(stand_in.rest_joints("neutral"), motion)
@@ -149,7 +126,7 @@ def test_shape_is_linear_and_leaves_the_pelvis_where_it_is(body):
     np.testing.assert_allclose([joints[0] for joints in rest], 0, atol=1e-9)
 
 
-def test_ten_and_sixteen_betas_give_the_same_body(body):
+def test_ten_and_sixteen_betas_give_the_same_body(body, random_motion):
     betas = np.linspace(-1, 1, 10)
     ten = body.joints(random_motion(), betas=betas).positions
     np.testing.assert_array_equal(ten, body.joints(random_motion(), betas=np.append(betas, np.ones(6))).positions)
@@ -161,7 +138,7 @@ def test_ten_and_sixteen_betas_give_the_same_body(body):
             body.joints(random_motion(), betas=wrong)
 
 
-def test_betas_of_another_shape_space_are_not_taken_for_the_bodys_own(body):
+def test_betas_of_another_shape_space_are_not_taken_for_the_bodys_own(body, random_motion):
     with pytest.warns(UserWarning, match="mean shape"):
         moved = body.joints(random_motion(betas=np.ones(16)))
     with warnings.catch_warnings():
@@ -211,51 +188,6 @@ def test_without_licensed_files_the_stand_in_is_loaded_and_says_so(tmp_path, mon
         load_body("other")
     with pytest.raises(ConfigError, match="kind"):
         load_body(kind="skeleton")
-
-
-@pytest.mark.parametrize("name", ["SMPL_MALE.pkl", "basicModel_m_lbs_10_207_0_v1.0.0.pkl", "models/smpl_male.pkl"])
-def test_licensed_smpl_pickle_runs_through_smplx(write_smpl, tmp_path, name):
-    arrays, path = write_smpl(f"bodies/smpl/{name}")
-    (path.parent / "SMPL_FEMALE.pkl").write_bytes(b"not this one")
-    found = load_body("male", root=tmp_path)
-    assert (found.name, found.file, found.shape_space) == ("smpl", path, "smpl")
-    motion = random_motion(betas=np.linspace(-1, 1, 16))
-    regressor = arrays["J_regressor"]
-    rest = regressor @ (arrays["v_template"] + arrays["shapedirs"] @ motion.betas[:10])
-    positions, _ = independent_kinematics(rest, motion)
-    np.testing.assert_allclose(found.joints(motion).positions, positions, atol=5e-6)
-    assert load_body("neutral", root=tmp_path).name == "stand-in"
-
-
-@pytest.mark.parametrize(("kind", "hands", "shapes"), [("smplh", (25, 40), 16), ("smplx", (28, 43), 20)])
-def test_bodies_with_fingers_have_their_hands_at_the_middle_finger(tmp_path, model_arrays, kind, hands, shapes):
-    arrays = model_arrays(kind, shapes)
-    path = tmp_path / "bodies" / kind / "female" / "model.npz"
-    path.parent.mkdir(parents=True)
-    np.savez(path, **arrays)
-    found = load_body("female", root=tmp_path)
-    assert (found.name, found.file) == (kind, path)
-    motion = random_motion(2, betas=np.ones(16), shape_space=found.shape_space)
-    used = 10 if kind == "smplx" else 16  # the second ten of SMPL-X are facial expression
-    rest = arrays["J_regressor"] @ (arrays["v_template"] + arrays["shapedirs"][..., :used].sum(axis=-1))
-    # all fingers of the made-up body hang on the left wrist, and are still
-    chain = np.concatenate([rest[:22], rest[list(hands)]])
-    positions, matrices = independent_kinematics(chain, motion)
-    wrist = positions[:, 20] + np.einsum("tij,j->ti", matrices[:, 20], rest[hands[1]] - rest[20])
-    found_positions = found.joints(motion).positions
-    np.testing.assert_allclose(found_positions[:, :23], positions[:, :23], atol=5e-6)
-    np.testing.assert_allclose(found_positions[:, 23], wrist, atol=5e-6)
-
-
-def test_a_body_of_too_few_joints_or_vertices_for_its_kind_is_refused(tmp_path, model_arrays):
-    folder = tmp_path / "bodies" / "smplh"
-    folder.mkdir(parents=True)
-    np.savez(folder / "SMPLH_MALE.npz", **model_arrays("smpl", 10))
-    with pytest.raises(FileError, match="has 24 joints"):
-        load_body("male", root=tmp_path)
-    np.savez(folder / "SMPLH_MALE.npz", **stand_in.model_arrays("male"))
-    with pytest.raises(FileError, match="has"):
-        load_body("male", root=tmp_path)
 
 
 def test_real_walk_keeps_its_pelvis_and_its_feet_on_the_floor(data_root, body):
