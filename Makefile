@@ -36,10 +36,11 @@ lock: $(INSTALLED)  ## resolve requirements/dev.lock again, with the newest vers
 # The lock has hashes, so pip demands them of every package of that call: torch, and this package, are calls of their own.
 $(INSTALLED): requirements/dev.lock requirements/torch.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "musclewarp needs Python 3.11 or newer: make PYTHON=...")'
+	@echo "Installing the locked environment into .venv, two minutes or more"
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements/dev.lock
-	$(BIN)/pip install --quiet -r requirements/torch.txt
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/pip install -qq --require-hashes --no-deps -r requirements/dev.lock
+	$(BIN)/pip install -qq -r requirements/torch.txt
+	$(BIN)/pip install -qq --no-deps --no-build-isolation -e .
 	touch $@
 
 clean:  ## remove .venv and everything that tools and runs wrote

@@ -4,6 +4,13 @@ Lightning renamed `lightning run` to `fabric run` and later gave the name `light
 (lightning-sdk). Here `lightning run ARGS` and `fabric run ARGS` are the same, and every other subcommand goes to
 lightning-sdk where that is installed. The launcher tells its processes what was asked for by `LT_*` variables, which
 Lightning's `Trainer` ignores; `trainer_defaults` maps them.
+
+Both packages install the script `lightning`, and pip lets the one that was installed last win, without a word:
+
+- musclewarp last: `lightning run` launches, all else goes to lightning-sdk (`lightning run job|mmt`, its own, too).
+- lightning-sdk last: `lightning run SCRIPT` fails with its message about "noun-first commands". `fabric run` and
+  `python -m musclewarp.launch run` launch as ever; `pip install --force-reinstall --no-deps` of musclewarp mends it.
+- Uninstalling either one removes the script of both; the same reinstallation of the other one brings it back.
 """
 
 from __future__ import annotations
