@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import Any
 
 from musclewarp.envs.observations import OBSERVATIONS
 from musclewarp.envs.rewards import EFFORT, TRACKING
@@ -15,7 +16,7 @@ from musclewarp.models import MODELS, PhysicsConfig
 
 @dataclass(frozen=True)
 class RewardConfig:
-    """One reward term: tracking terms earn `weight * exp(-(error / scale)^2)`, effort costs `weight * error / scale`.
+    """One reward term: tracking terms earn `weight * exp(-error / scale)`, effort costs `weight * error / scale`.
 
     Attributes:
         weight: what the term is worth at most.
@@ -28,6 +29,15 @@ class RewardConfig:
     def __post_init__(self) -> None:
         if self.scale <= 0:
             raise ConfigError(f"a reward's scale is {self.scale}; it must be positive")
+
+
+# plain values, because the command line's parser writes defaults into config files but not instances inside a dict
+_REWARDS: dict[str, Any] = {
+    "site_position": {"weight": 0.6, "scale": 0.06},
+    "joint_position": {"weight": 0.3, "scale": 0.2},
+    "site_velocity": {"weight": 0.1, "scale": 0.5},
+    "activation_energy": {"weight": 0.1, "scale": 1.0},
+}
 
 
 @dataclass(frozen=True)
@@ -69,21 +79,16 @@ class EnvConfig:
         "ahead_site_pos",
     )
     lookahead: tuple[int, ...] = (1, 3, 8)
-    rewards: Mapping[str, RewardConfig] = field(
-        default_factory=lambda: {
-            "site_position": RewardConfig(0.5, 0.05),
-            "joint_position": RewardConfig(0.3, 0.3),
-            "site_velocity": RewardConfig(0.2, 0.5),
-            "activation_energy": RewardConfig(0.05, 1.0),
-        }
-    )
-    terminations: Mapping[str, float] = field(default_factory=lambda: {"site_deviation": 0.25})
+    rewards: dict[str, RewardConfig] = field(default_factory=lambda: dict(_REWARDS))
+    terminations: dict[str, float] = field(default_factory=lambda: {"site_deviation": 0.25})
     episode_seconds: float = 10.0
     initial_activation: float = 0.05
     max_quarantined_fraction: float = 0.001
     dump_folder: str = ""
 
     def __post_init__(self) -> None:
+        rewards = {name: term if isinstance(term, RewardConfig) else RewardConfig(**term) for name, term in self.rewards.items()}
+        object.__setattr__(self, "rewards", rewards)
         if self.model not in MODELS:
             raise ConfigError(f"env.model is '{self.model}'; choose one of {', '.join(sorted(MODELS))}")
         if self.num_worlds < 1:

@@ -111,8 +111,12 @@ class ImitationEnv(EnvBase):
     def reset_to(self, clip: torch.Tensor, frame: torch.Tensor) -> TensorDictBase:
         """Start every world at `frame (N,)` of `clip (N,)` (indices into `library.names`), for evaluation."""
         everyone = torch.ones_like(self._worlds, dtype=torch.bool)
-        started = self._start(everyone, clip.to(self.device), frame.to(self.device))
-        return started.update(self.full_done_spec.zero())
+        self._start(everyone, clip.to(self.device), frame.to(self.device))
+        return self.current()
+
+    def current(self) -> TensorDictBase:
+        """What a policy acts on now, as `reset` returns it: the worlds as they are, none of them done."""
+        return self._observed().update(self.full_done_spec.zero())
 
     def _start(self, mask: torch.Tensor, clip: torch.Tensor, frame: torch.Tensor) -> TensorDictBase:
         self._clip = torch.where(mask, clip, self._clip)
@@ -123,6 +127,9 @@ class ImitationEnv(EnvBase):
         self.engine.reset(mask, self.library.qpos[row], self.library.qvel[row], activation)
         self.state, self.target = self._read_state(), self._read_target()
         self._observation = self._observe()
+        return self._observed()
+
+    def _observed(self) -> TensorDictBase:
         return TensorDict(
             {"observation": self._observation, "site_error": self._site_error()},
             batch_size=self.batch_size,
@@ -173,7 +180,7 @@ class ImitationEnv(EnvBase):
         for name, term in self.config.rewards.items():
             if name in TRACKING:
                 error = TRACKING[name](self.state, self.target)
-                total += term.weight * torch.exp(-((error / term.scale) ** 2))
+                total += term.weight * torch.exp(-error / term.scale)
             else:
                 total -= term.weight * EFFORT[name](self.state, self.target) / term.scale
         return total
@@ -197,15 +204,17 @@ class ImitationEnv(EnvBase):
         """Frame `(N,)` of the clip that each world is at."""
         return self._frame
 
-    def state_dict(self) -> dict[str, torch.Tensor]:  # type: ignore[override]
+    def snapshot(self) -> dict[str, torch.Tensor]:
         """Everything that decides how the worlds go on: for checkpoints that resume bit by bit."""
         engine = self.engine
         live = {name: getattr(engine, name).clone() for name in ("qpos", "qvel", "act", "ctrl", "qacc_warmstart")}
         cursors = {"clip": self._clip, "frame": self._frame, "steps": self._steps, "draws": self._draws}
+        # muscle forces and contacts belong to the last physics step, which cannot be computed again
+        cursors["observation"] = self._observation
         return live | {name: cursor.clone() for name, cursor in cursors.items()}
 
-    def load_state_dict(self, state: dict[str, torch.Tensor], **_: object) -> None:  # type: ignore[override]
-        """Go on where `state_dict` was taken."""
+    def restore(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on where `snapshot` was taken."""
         everyone = torch.ones_like(self._worlds, dtype=torch.bool)
         self.engine.reset(everyone, *(state[name].to(self.device) for name in ("qpos", "qvel", "act")))
         for name in ("ctrl", "qacc_warmstart"):
@@ -214,4 +223,4 @@ class ImitationEnv(EnvBase):
             state[name].to(self.device).clone() for name in ("clip", "frame", "steps", "draws")
         )
         self.state, self.target = self._read_state(), self._read_target()
-        self._observation = self._observe()
+        self._observation = state["observation"].to(self.device).clone()

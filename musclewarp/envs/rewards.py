@@ -1,7 +1,8 @@
 """Reward terms: pure functions of `(state, target)` to a penalty `(N,)` in the unit of their docstring.
 
-A config gives each a weight w and a scale c, in that unit. Tracking terms earn `w exp(-(error / c)^2)`, between 0
-and w; effort terms cost `w error / c`.
+A config gives each a weight w and a scale c, in that unit. Tracking terms earn `w exp(-error / c)`, between 0 and w,
+which has a slope both far from the reference and at it (the usual squared exponential has neither); effort terms
+cost `w error / c`.
 """
 
 from __future__ import annotations

@@ -195,10 +195,13 @@ def _gender(path: Path, arrays: NpzFile) -> str:
     if "gender" not in arrays:
         return "neutral"
     array = _array(path, arrays, "gender")
-    value = array.reshape(-1)[0] if array.size == 1 else None
-    if isinstance(value, bytes):
-        value = value.decode("latin1")
-    gender = str(value).strip().lower()
+    if array.size != 1 or array.dtype.kind not in "SU":
+        raise FileError(f"{path}: 'gender' has shape {array.shape} and dtype {array.dtype}, expected one word")
+    try:
+        value = array.reshape(-1)[0]
+        gender = (value.decode("latin1") if isinstance(value, bytes) else str(value)).strip().lower()
+    except Exception as error:  # forged bytes need not be characters
+        raise FileError(f"{path}: 'gender' is not text ({_reason(error)})") from error
     if gender not in GENDERS:
         raise FileError(f"{path}: 'gender' is {gender[:40]!r}, expected one of {', '.join(GENDERS)}")
     return gender

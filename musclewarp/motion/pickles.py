@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from musclewarp.errors import FileError
 
@@ -55,6 +56,17 @@ class _Record:
 
 # the Python unpickler: the one in C allocates whatever a forged memo index asks for
 class _Unpickler(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage]
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # pyright: ignore[reportPrivateUsage]
+
+    read: Callable[[int], bytes]
+    append: Callable[[object], None]
+
+    def load_bytearray8(self) -> None:  # its own allocates whatever a forged length asks for
+        (length,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(length)))
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
+
     def find_class(self, module: str, name: str) -> Any:
         kind = _KINDS.get((module, name))
         if kind is None:
@@ -103,13 +115,7 @@ def to_array(value: Any) -> NDArray[Any]:
         raw, dtype, shape, order = value.args
         return _from_raw(raw, dtype, shape, order)
     if kind in ("csc", "csr"):
-        state = value.state
-        parts = tuple(to_array(state[key]) for key in ("data", "indices", "indptr"))
-        shape = state.get("_shape", state.get("shape"))
-        _check_size(shape)
-        matrix = (sparse.csc_matrix if kind == "csc" else sparse.csr_matrix)(parts, shape=shape)
-        matrix.check_format(full_check=True)
-        return matrix.toarray()
+        return _dense(value.state, by_column=kind == "csc")
     if kind == "chumpy" and "a" in value.state:  # Select: the entries `idxs` of `a`, in a shape of its own
         chosen = to_array(value.state["a"]).ravel()[to_array(value.state["idxs"])]
         return chosen.reshape(value.state.get("preferred_shape", chosen.shape))
@@ -180,7 +186,16 @@ def _from_raw(raw: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
     return flat.reshape(shape, order=order).astype(np.dtype(code))
 
 
-def _check_size(shape: Any) -> None:
-    rows, columns = shape
-    if not 0 <= int(rows) * int(columns) <= LARGEST:
+def _dense(state: Any, by_column: bool) -> NDArray[Any]:
+    # by hand, for scipy's own check of the format lets through what makes its C code crash
+    data, indices, indptr = (to_array(state[key]) for key in ("data", "indices", "indptr"))
+    shape = tuple(int(size) for size in state.get("_shape", state.get("shape")))
+    counts = np.diff(indptr.astype(np.int64))
+    if len(shape) != 2 or min(shape) < 0 or shape[0] * shape[1] > LARGEST or len(counts) != shape[by_column]:
         raise ValueError(f"a sparse matrix of shape {shape}")
+    if indptr[0] != 0 or (counts < 0).any() or not counts.sum() == len(indices) == len(data) or (indices < 0).any():
+        raise ValueError("a sparse matrix whose indices do not fit together")
+    major = np.repeat(np.arange(len(counts)), counts)
+    dense = np.zeros(shape, dtype=data.dtype)
+    np.add.at(dense, (indices, major) if by_column else (major, indices), data)
+    return dense

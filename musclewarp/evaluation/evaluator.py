@@ -1,0 +1,195 @@
+"""One evaluator: every clip once from frame 0, deterministic, never reset."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tensordict import TensorDict
+from torchrl.envs.utils import ExplorationType, set_exploration_type
+
+from musclewarp.envs import EnvConfig, ImitationEnv
+from musclewarp.envs.state import State, Target
+from musclewarp.envs.terminations import body_on_floor, site_deviation
+from musclewarp.evaluation.metrics import summarize
+from musclewarp.evaluation.trial import Trial
+from musclewarp.learning.policy import Policy
+from musclewarp.models import MuscleModel
+from musclewarp.references.library import ReferenceLibrary
+
+Controller = Callable[[torch.Tensor], torch.Tensor]
+_LARGEST_BATCH = 64
+
+
+@dataclass(frozen=True)
+class SuccessRule:
+    """When a frame counts as failed.
+
+    Attributes:
+        site_error: relative site error in m that no frame may exceed.
+        min_height: share of the standing height that the root must keep; models with feet only.
+        body_on_floor: whether anything but a foot on the floor is a failure; models with feet only.
+    """
+
+    site_error: float
+    min_height: float = 0.6
+    body_on_floor: bool = True
+
+    @classmethod
+    def of(cls, model: MuscleModel) -> SuccessRule:
+        """0.08 m for arms alone; 0.3 m, the published threshold, and not falling for a whole body."""
+        return cls(site_error=0.3 if model.feet else 0.08)
+
+    def failed(self, model: MuscleModel, state: State, target: Target) -> torch.Tensor:
+        """Worlds `(N,)` that break the rule now."""
+        failed = site_deviation(state, target) > self.site_error
+        if model.feet:
+            failed |= state.root_pos[:, 2] < self.min_height * model.standing_root_height
+            if self.body_on_floor:
+                failed |= body_on_floor(state, target) > 0
+        return failed
+
+
+def zero_excitation(muscles: int) -> Controller:
+    """Muscles that are never excited: what gravity does alone."""
+    return lambda observation: observation.new_zeros(len(observation), muscles)
+
+
+def policy_controller(policy: Policy) -> Controller:
+    """The policy's deterministic action."""
+
+    @torch.no_grad()
+    def act(observation: torch.Tensor) -> torch.Tensor:
+        with set_exploration_type(ExplorationType.DETERMINISTIC):
+            return policy.actor(TensorDict({"observation": observation}, batch_size=len(observation)))["action"]
+
+    return act
+
+
+def run_trials(
+    config: EnvConfig,
+    model: MuscleModel,
+    library: ReferenceLibrary,
+    controller: Controller,
+    name: str,
+    on_step: Callable[[int, int], None] | None = None,
+) -> list[Trial]:
+    """One trial per clip under `controller`; frames after a failure are recorded too.
+
+    `on_step(done, total)` counts control steps of all batches.
+    """
+    unlimited = dataclasses.replace(config, terminations={}, episode_seconds=1e9)
+    trials: list[Trial] = []
+    batches = torch.arange(library.num_clips).split(_LARGEST_BATCH)
+    total = sum(int(library.lengths[batch].max()) - 1 for batch in batches)
+    done = 0
+    for clips in batches:
+        env = ImitationEnv(unlimited, library.device, model=model, library=library, worlds=len(clips))
+        recorder = _Recorder(env, SuccessRule.of(model))
+        current = env.reset_to(clips, torch.zeros_like(clips))
+        recorder.record()
+        for _ in range(int(library.lengths[clips].max()) - 1):
+            current["action"] = controller(current["observation"])
+            current = env.step(current)["next"]
+            recorder.record()
+            done += 1
+            if on_step is not None:
+                on_step(done, total)
+        trials += [recorder.trial(world, name) for world in range(len(clips))]
+        env.engine.close()
+    return trials
+
+
+class _Recorder:
+    """Collects every frame of an environment's worlds."""
+
+    def __init__(self, env: ImitationEnv, rule: SuccessRule) -> None:
+        self.env, self.rule = env, rule
+        self.rows: list[dict[str, torch.Tensor]] = []
+        self.failed: list[torch.Tensor] = []
+
+    def record(self) -> None:
+        env, state, target = self.env, self.env.state, self.env.target
+        row = env.library.index(env.clip, env.frame)
+        values = {
+            "qpos": env.engine.qpos.float(),
+            "qvel": env.engine.qvel.float(),
+            "reference_qpos": env.library.qpos[row].float(),
+            "joint_pos": state.joint_pos,
+            "joint_vel": state.joint_vel,
+            "reference_joint_pos": target.now.joint_pos,
+            "reference_joint_vel": target.now.joint_vel,
+            "site_pos": state.site_pos,
+            "reference_site_pos": target.now.site_pos,
+            "recorded_site_pos": target.now.recorded_pos,
+        }
+        for key in (
+            "excitation",
+            "activation",
+            "muscle_length",
+            "muscle_velocity",
+            "muscle_force",
+            "foot_force",
+            "foot_cop",
+        ):
+            values[key] = getattr(state, key)
+        broken = env.engine.unhealthy()
+        if self.rows:  # what is not finite is not a measurement: the last one that was stands, and the frame has failed
+            values = {
+                key: torch.where(broken.view(-1, *[1] * (value.ndim - 1)), self.rows[-1][key], value)
+                for key, value in values.items()
+            }
+        self.rows.append({key: value.clone() for key, value in values.items()})
+        self.failed.append(self.rule.failed(env.model, state, target) | broken)
+
+    def trial(self, world: int, controller: str) -> Trial:
+        """The recorded frames of one world, up to its clip's end."""
+        env, model = self.env, self.env.model
+        clip = int(env.clip[world])
+        frames = int(env.library.lengths[clip])
+        failed = torch.stack(self.failed)[:frames, world].cpu().numpy()
+        return Trial(
+            clip=env.library.names[clip],
+            controller=controller,
+            model=model.name,
+            model_hash=model.hash,
+            dt=env.library.dt,
+            muscles=tuple(model.muscles.index),
+            joints=tuple(model.dof_names[dof] for dof in model.joint_dofs),
+            sites=model.sites,
+            feet=model.feet,
+            failed_at=int(failed.argmax()) if failed.any() else -1,
+            arrays={
+                key: np.stack([row[key][world].cpu().numpy() for row in self.rows[:frames]]) for key in self.rows[0]
+            },
+            source={"engine": type(env.engine).__name__},
+        )
+
+
+def evaluate(
+    policy: Policy,
+    model: MuscleModel,
+    library: ReferenceLibrary,
+    on_step: Callable[[str, int, int], None] | None = None,
+) -> tuple[dict[str, object], dict[str, list[Trial]]]:
+    """A policy's numbers beside those of doing nothing and of not having learned.
+
+    Returns:
+        What `--json` writes, and the trials by controller: "policy", "untrained", "zero_excitation". Each summary
+        is `evaluation.metrics.summarize`; "clips" has one for each clip of the policy, with its "name".
+    """
+    controllers: Mapping[str, Controller] = {
+        "policy": policy_controller(policy),
+        "untrained": policy_controller(policy.untrained()),
+        "zero_excitation": zero_excitation(model.mj_model.nu),
+    }
+    trials = {}
+    for name, controller in controllers.items():
+        report = None if on_step is None else (lambda done, total, name=name: on_step(name, done, total))
+        trials[name] = run_trials(policy.env, model, library, controller, name, report)
+    result: dict[str, object] = {name: summarize(group) for name, group in trials.items()}
+    result["clips"] = [{"name": trial.clip, **summarize([trial])} for trial in trials["policy"]]
+    return result, trials

@@ -1,0 +1,124 @@
+"""Trained policies as files: read from checkpoints, or from safetensors to share."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jsonargparse
+import torch
+from torchrl.modules import ProbabilisticActor
+
+from musclewarp.envs import EnvConfig
+from musclewarp.errors import FileError
+from musclewarp.files import read_arrays, write_arrays
+from musclewarp.learning.ppo import PPO, PPOConfig
+
+_KIND, _VERSION = "policy", 1
+_Config = TypeVar("_Config")
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """An actor and the task it was trained on.
+
+    Attributes:
+        actor: TorchRL module from "observation" to "action".
+        env: the task's config.
+        ppo: the learner's config.
+        model_hash: `MuscleModel.hash` of the model it moves.
+        frames: environment frames it has learned from.
+    """
+
+    actor: ProbabilisticActor
+    env: EnvConfig
+    ppo: PPOConfig
+    model_hash: str
+    frames: int
+
+    def untrained(self, seed: int = 0) -> Policy:
+        """The same policy before learning, with the observation statistics of this one."""
+        weights = self.actor.state_dict()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = _build(self.env, self.ppo, *_sizes(weights))
+        statistics = {key: value for key, value in weights.items() if "normalizer" in key}
+        module.actor.load_state_dict(statistics, strict=False)
+        return Policy(module.actor, self.env, self.ppo, self.model_hash, 0)
+
+    def save(self, path: str | Path) -> Path:
+        """Write to a safetensors file: weights, observation statistics, and a JSON header with the configs."""
+        arrays = {key: value.detach().cpu().numpy() for key, value in self.actor.state_dict().items()}
+        header = {
+            "env": asdict(self.env),
+            "ppo": asdict(self.ppo),
+            "model_hash": self.model_hash,
+            "frames": self.frames,
+        }
+        return write_arrays(path, arrays, header, _KIND, _VERSION)
+
+
+def load_policy(path: str | Path) -> Policy:
+    """Read a policy from a checkpoint (.ckpt) or a safetensors file.
+
+    Raises:
+        FileError: the file is missing, damaged, or holds no policy of musclewarp.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileError(f"{path}: no such file; give a .ckpt of `musclewarp fit` or a .safetensors policy")
+    if path.suffix == ".safetensors":
+        arrays, header = read_arrays(path, _KIND, _VERSION)
+        weights = {key: torch.from_numpy(value) for key, value in arrays.items()}
+    else:
+        weights, header = _read_checkpoint(path)
+    try:
+        env, ppo = parse_config(EnvConfig, header["env"]), parse_config(PPOConfig, header["ppo"])
+        module = _build(env, ppo, *_sizes(weights))
+        module.actor.load_state_dict(weights)
+        return Policy(module.actor.eval(), env, ppo, header["model_hash"], int(header["frames"]))
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise FileError(f"{path}: its weights and its config do not belong together ({error})") from error
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, Any]]:
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise FileError(f"{path}: not a checkpoint, or truncated ({str(error).splitlines()[0]})") from error
+    if not isinstance(checkpoint, dict) or "musclewarp" not in checkpoint:
+        raise FileError(f"{path}: not a checkpoint of musclewarp")
+    weights = {
+        key.removeprefix("actor."): value for key, value in checkpoint["state_dict"].items() if key.startswith("actor.")
+    }
+    return weights, checkpoint["musclewarp"]
+
+
+def parse_config(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
+    """A frozen config dataclass from plain nested values; unknown keys are errors.
+
+    Raises:
+        FileError: a key is unknown or a value of the wrong type.
+    """
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind, "config")
+    try:
+        return parser.instantiate(parser.parse_object({"config": dict(values)})).config
+    except jsonargparse.ArgumentError as error:
+        raise FileError(f"a {kind.__name__} of another version of musclewarp: {error}") from error
+
+
+def _build(env: EnvConfig, ppo: PPOConfig, observations: int, muscles: int) -> PPO:
+    module = PPO(env, ppo)
+    module.build(observations, muscles)
+    return module
+
+
+def _sizes(weights: Mapping[str, torch.Tensor]) -> tuple[int, int]:
+    """Observations D and muscles M of an actor's weights."""
+    mean = next(value for key, value in weights.items() if key.endswith("normalizer.mean"))
+    log_std = next(value for key, value in weights.items() if key.endswith("log_std"))
+    return len(mean), len(log_std)

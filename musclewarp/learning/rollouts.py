@@ -1,0 +1,56 @@
+"""Rollouts: one TensorDict of N worlds by T steps is one batch of Lightning's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModuleBase
+
+from musclewarp.envs import ImitationEnv
+
+_KEYS = ("observation", "action", "action_log_prob")
+_NEXT = ("observation", "reward", "terminated", "truncated", "done", "site_error")
+
+
+class Rollouts:
+    """Rollouts of a policy, each going on where the last one stopped, until `exhausted()`.
+
+    It has a length, `updates`, because Lightning fetches a batch ahead from what has none: the policy would then learn
+    from what its predecessor did.
+    """
+
+    def __init__(
+        self,
+        env: ImitationEnv,
+        policy: TensorDictModuleBase,
+        horizon: int,
+        updates: int,
+        exhausted: Callable[[], bool],
+    ) -> None:
+        self.env, self.policy, self.horizon, self.updates, self.exhausted = env, policy, horizon, updates, exhausted
+        self.current: TensorDictBase | None = None
+
+    def __len__(self) -> int:
+        return self.updates
+
+    def __iter__(self) -> Iterator[TensorDictBase]:
+        while not self.exhausted():
+            yield self.collect(self.horizon)
+
+    @torch.no_grad()
+    def collect(self, steps: int) -> TensorDictBase:
+        """The next rollout `(N, steps)`; "next" holds what followed each action, before any reset."""
+        current = self.env.reset() if self.current is None else self.current
+        rows: list[TensorDictBase] = []
+        for _ in range(steps):
+            row, current = self.env.step_and_maybe_reset(self.policy(current))
+            following = row["next"]
+            kept = TensorDict({key: row[key] for key in _KEYS}, batch_size=row.batch_size)
+            kept["next"] = TensorDict({key: following[key] for key in _NEXT}, batch_size=row.batch_size)
+            rows.append(kept)
+        self.current = current.select("observation", "done", "terminated", "truncated", "site_error")
+        rollout = torch.stack(rows, dim=1)
+        rollout.names = [None, "time"]
+        return rollout

@@ -1,0 +1,87 @@
+"""`musclewarp fit`, and the script that `lightning run` starts: PPO under Lightning's own command line.
+
+    musclewarp fit --config configs/bimanual_cpu.yaml --env.references refs/
+    lightning run --devices 2 --accelerator cpu musclewarp/train.py fit --config configs/bimanual_cpu.yaml
+"""
+
+from __future__ import annotations
+
+import os
+
+# Threads of torch that spin while MuJoCo's threads have the cores make both several times slower; read at torch's import.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from musclewarp.envs import EnvConfig
+from musclewarp.errors import MusclewarpError
+from musclewarp.launch import trainer_defaults
+from musclewarp.learning.callbacks import Checkpoints, Progress
+from musclewarp.learning.ppo import PPO, PPOConfig
+
+_QUIET = (  # what Lightning and its dependencies say that a user of this command can do nothing about
+    ".*does not have many workers.*",
+    ".*isinstance.treespec, LeafSpec.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*smaller than the logging interval.*",
+)
+
+
+class TrainingCLI(LightningCLI):
+    """LightningCLI with the task at `env`, the learner at `ppo` and Lightning at `trainer`."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_class_arguments(EnvConfig, "env")
+        parser.add_class_arguments(PPOConfig, "ppo")
+        parser.add_argument("--out", type=str, default="runs/latest", help="folder for checkpoints, policy and logs")
+        parser.link_arguments("env", "model.env", apply_on="instantiate")
+        parser.link_arguments("ppo", "model.ppo", apply_on="instantiate")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        out = self.config[self.subcommand].out
+        callbacks = [Checkpoints(out), Progress()]
+        config = self.config[self.subcommand]["trainer"]
+        if config.get("logger") is None:
+            kwargs["logger"] = [CSVLogger(out, "", ""), TensorBoardLogger(out, "", "")]
+        trainer = super().instantiate_trainer(**kwargs)
+        trainer.callbacks.extend(callbacks)
+        return trainer
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, with `argv` beginning with Lightning's subcommand ("fit"); the exit status."""
+    for message in _QUIET:
+        warnings.filterwarnings("ignore", message)
+    defaults: dict[str, Any] = {
+        "max_epochs": 1,  # one pass over the rollouts, which end at ppo.total_frames
+        "log_every_n_steps": 1,
+        "enable_progress_bar": False,
+        "enable_checkpointing": False,  # the Checkpoints callback writes them
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        **trainer_defaults(os.environ),
+    }
+    try:
+        TrainingCLI(
+            PPO,
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            trainer_defaults=defaults,
+            parser_kwargs={"parser_mode": "omegaconf+"},
+            args=list(argv) if argv is not None else None,
+        )
+    except MusclewarpError as error:
+        print(f"musclewarp: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
