@@ -141,6 +141,8 @@ TIMES = np.arange(12) / 120
         ({"time": np.full(12, np.nan)}, "'time' is nan"),
         ({"gender": np.array("robot")}, "'gender' is 'robot'"),
         ({"gender": np.array(["male", "male"])}, "'gender'"),
+        ({"gender": np.array(1)}, "'gender' has shape"),
+        ({"gender": np.frombuffer(b"\xff\xff\xff\xff", dtype="<U1")}, "'gender' is not text"),
     ],
 )
 def test_a_wrong_clip_is_refused_with_file_key_and_place(save, changes, message):

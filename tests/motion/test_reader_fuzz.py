@@ -22,7 +22,7 @@ from musclewarp.motion.motion import Motion
 from musclewarp.motion.pickles import read_body_file, read_pickle, to_array
 
 KEYS = ("poses", "trans", "betas", "gender", "mocap_framerate", "fps", "time")
-SHARED_FOLDER = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SHARED_FOLDER = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def clip(frames=4):
