@@ -42,35 +42,41 @@ def excitations(engine: Engine, generator: torch.Generator) -> torch.Tensor:
     return torch.rand(engine.ctrl.shape, generator=generator, dtype=torch.float64) ** 3
 
 
-def scatter(engine: NativeEngine, generator: torch.Generator, settle: int = 200) -> None:
-    """Put the worlds into different postures; those with a free root fall, all but the first, and come to lie.
+def scatter(engine: NativeEngine, generator: torch.Generator, pool: int = 8, settle: int = 240) -> None:
+    """Put the worlds into different states; those with a free root have fallen and lie, all but the first.
 
-    The first keeps the default posture: a full body stands in it, and the steps that follow are its fall.
+    The first starts in the default posture: a full body stands, and then falls. The others are the states with most
+    floor contacts out of `pool` times as many falls from random postures, `settle` physics steps long.
     """
     model, worlds = engine.model, engine.num_worlds
-    qpos = engine.qpos.clone()
+    fallers = NativeEngine(model, pool * worlds)
+    qpos = fallers.qpos.clone()
     if model.has_free_root:
-        qpos[1:, 3:7] = torch.randn(worlds - 1, 4, generator=generator, dtype=torch.float64)
-        qpos[1:, 3:7] /= qpos[1:, 3:7].norm(dim=1, keepdim=True)
-        qpos[1:, 2] *= 0.8
+        qpos[:, 3:7] = torch.randn(len(qpos), 4, generator=generator, dtype=torch.float64)
+        qpos[:, 3:7] /= qpos[:, 3:7].norm(dim=1, keepdim=True)
+        qpos[:, 2] *= 0.8
     low, high = torch.as_tensor(model.mj_model.jnt_range[model.mj_model.dof_jntid[model.joint_dofs]]).unbind(1)
     posture = qpos[:, model.joint_qpos]
     target = low + (high - low) * torch.rand(posture.shape, generator=generator, dtype=torch.float64)
-    qpos[1:, model.joint_qpos] = (0.7 * posture + 0.3 * target)[1:]
-    everyone = torch.ones(worlds, dtype=torch.bool)
-    put(engine, everyone, model.couplings.project_qpos(qpos))
-    stander = qpos[:1].clone()
-    for _ in range(settle):
-        engine.ctrl.copy_(excitations(engine, generator))
-        engine.step()
-    if model.has_free_root:
-        everyone[1:] = False
-        put(engine, everyone, stander.expand_as(engine.qpos))
+    qpos[:, model.joint_qpos] = 0.7 * posture + 0.3 * target
+    put(fallers, model.couplings.project_qpos(qpos))
+    contacts = torch.zeros(len(qpos), dtype=torch.float64)
+    for step in range(settle):
+        if step % SUBSTEPS[model.name] == 0:
+            fallers.ctrl.copy_(excitations(fallers, generator))
+        fallers.step()
+        if model.feet and 2 * step > settle:
+            contacts += fallers.sensor("floor")[:, 0] >= MANY_CONTACTS
+    best = contacts.argsort(descending=True, stable=True)[:worlds]
+    rest = torch.arange(worlds) > 0
+    put(engine, engine.qpos.clone())
+    engine.reset(rest, fallers.qpos[best], fallers.qvel[best], fallers.act[best])
 
 
-def put(engine: Engine, mask: torch.Tensor, qpos: torch.Tensor) -> None:
-    """Reset to a posture at rest with little activation."""
-    engine.reset(mask, qpos, torch.zeros_like(engine.qvel), torch.full_like(engine.act, 0.05))
+def put(engine: Engine, qpos: torch.Tensor) -> None:
+    """Reset all worlds to postures at rest with little activation."""
+    everyone = torch.ones(engine.num_worlds, dtype=torch.bool)
+    engine.reset(everyone, qpos, torch.zeros_like(engine.qvel), torch.full_like(engine.act, 0.05))
 
 
 def copy_state(native: NativeEngine, warp: WarpEngine) -> None:

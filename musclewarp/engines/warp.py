@@ -71,8 +71,9 @@ class WarpEngine(Engine):
         model: what to simulate.
         num_worlds: N.
         device: a CUDA device, or "cpu", an order of magnitude slower than `NativeEngine`.
-        nconmax: contacts per world on average; the worlds share one buffer. None: measured, see `measure_buffers`.
-        njmax: constraint rows per world. None: measured.
+        nconmax: contacts, and pairs of geoms close to one, per world on average; the worlds share one buffer. None: as
+            many as there are pairs that may collide, which cannot overflow in the broad phase.
+        njmax: constraint rows per world. None: measured, see `measure_rows`.
 
     Raises:
         ConfigError: `num_worlds` is less than one.
@@ -96,12 +97,14 @@ class WarpEngine(Engine):
         wp.init()
         self._wp_device = wp.device_from_torch(self.device)
         mj_model = _for_warp(model)
-        if nconmax is None or njmax is None:
-            contacts, rows = measure_buffers(model)
-            nconmax, njmax = nconmax or contacts, njmax or rows
         with wp.ScopedDevice(self._wp_device):
             self._m = mjw.put_model(mj_model)
             self._m.opt.warn_overflow = 0  # `unhealthy` tells, per world; printing from kernels does not end
+            if nconmax is None:
+                # the buffer holds every pair that the broad phase lets through, many times the contacts
+                nconmax = len(self._m.nxn_geom_pair_filtered)
+            if njmax is None:
+                njmax = measure_rows(model)
             self._d = data = mjw.make_data(mj_model, num_worlds, nconmax=nconmax, njmax=njmax)
         self._integrate = _INTEGRATORS[int(mj_model.opt.integrator)]
         self.qpos, self.qvel, self.act, self.ctrl, self.qacc_warmstart = (
@@ -197,16 +200,16 @@ class WarpEngine(Engine):
         return replay
 
 
-def measure_buffers(model: MuscleModel, drops: int = 8, steps: int = 100) -> tuple[int, int]:
-    """Contacts and constraint rows per world to provide for: twice what MuJoCo C meets, and a little.
+def measure_rows(model: MuscleModel, drops: int = 8, steps: int = 100) -> int:
+    """Constraint rows per world to provide for: twice what MuJoCo C meets, and a little.
 
     Bodies with a free root are dropped at random orientations; excitations are random. It takes under a second.
-    An overflow beyond that is never silent: it ends the episode of its world.
+    An overflow beyond that is never silent: it makes its world unhealthy.
     """
     m = model.mj_model
     rng = np.random.default_rng(0)
     data = mujoco.MjData(m)
-    contacts = rows = 0
+    rows = 0
     for _ in range(drops):
         mujoco.mj_resetData(m, data)
         if model.has_free_root:
@@ -217,8 +220,8 @@ def measure_buffers(model: MuscleModel, drops: int = 8, steps: int = 100) -> tup
             if step % 10 == 0:
                 data.ctrl[:] = rng.uniform(size=m.nu)
             mujoco.mj_step(m, data)
-            contacts, rows = max(contacts, data.ncon), max(rows, data.nefc)
-    return 2 * contacts + 16, 2 * rows + 32
+            rows = max(rows, data.nefc)
+    return 2 * rows + 32
 
 
 def _for_warp(model: MuscleModel) -> mujoco.MjModel:
