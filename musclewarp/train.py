@@ -12,6 +12,10 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import sys
+
+if __name__ == "__main__":  # run as a script, by a launcher: the package's folder must not shadow other modules
+    sys.path = [path for path in sys.path if os.path.realpath(path or ".") != os.path.dirname(os.path.realpath(__file__))]
+
 import warnings
 from collections.abc import Sequence
 from typing import Any

@@ -99,7 +99,7 @@ def replay(engine: Engine, arrays: dict[str, np.ndarray]) -> bool:
     return bool(engine.unhealthy()[0])
 
 
-def dump_model(header: dict[str, object], model: MuscleModel) -> None:
+def check_dump_model(header: dict[str, object], model: MuscleModel) -> None:
     """Refuse to replay a dump on another model.
 
     Raises:

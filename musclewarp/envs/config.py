@@ -77,6 +77,7 @@ class EnvConfig:
         "ahead_joint_pos",
         "ahead_joint_vel",
         "ahead_site_pos",
+        "ahead_muscle_length",
     )
     lookahead: tuple[int, ...] = (1, 3, 8)
     rewards: dict[str, RewardConfig] = field(default_factory=lambda: dict(_REWARDS))

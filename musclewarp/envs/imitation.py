@@ -194,6 +194,16 @@ class ImitationEnv(EnvBase):
     def _site_error(self) -> torch.Tensor:
         return site_deviation(self.state, self.target)[:, None]
 
+    def observation_columns(self, name: str) -> slice:
+        """Where the term `name` lies in the observation; an empty slice if the config does not name it."""
+        start = 0
+        for term in self.config.observations:
+            size = OBSERVATIONS[term](self.state, self.target)[0].numel()
+            if term == name:
+                return slice(start, start + size)
+            start += size
+        return slice(0, 0)
+
     @property
     def clip(self) -> torch.Tensor:
         """Index `(N,)` of the clip that each world follows."""

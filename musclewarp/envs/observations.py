@@ -89,6 +89,11 @@ def ahead_site_pos(state: State, target: Target) -> torch.Tensor:
     return _to_heading(state, ahead - own[:, None])
 
 
+def ahead_muscle_length(state: State, target: Target) -> torch.Tensor:
+    """Reference minus own muscle-tendon lengths at the look-ahead instants, m `(N, K, M)`: what spindles would miss."""
+    return target.ahead.muscle_length - state.muscle_length[:, None]
+
+
 def ahead_root(state: State, target: Target) -> torch.Tensor:
     """Reference root as seen from the own root: offset m, forward and up axes, velocity m/s `(N, K, 12)`."""
     ahead = target.ahead
@@ -116,6 +121,7 @@ OBSERVATIONS: Mapping[str, Observation] = {
         ahead_joint_pos,
         ahead_joint_vel,
         ahead_site_pos,
+        ahead_muscle_length,
         ahead_root,
     )
 }

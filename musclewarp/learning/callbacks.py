@@ -102,5 +102,7 @@ class Checkpoints(lightning.Callback):
         trainer.save_checkpoint(self.folder / "last.ckpt")
         if trainer.is_global_zero:
             module = pl_module
-            policy = Policy(module.actor, module.env_config, module.config, module.env.model.hash, module.frames)
+            policy = Policy(
+                module.actor, module.env_config, module.config, module.sizes, module.env.model.hash, module.frames
+            )
             policy.save(self.folder / "policy.safetensors")

@@ -56,20 +56,44 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, output_gain: float) ->
 class ExcitationHead(nn.Module):
     """Observation `(..., D)` to the distribution of the excitations' logits, `loc` and `scale (..., M)`.
 
-    `rest` is the mean logit before learning: -2 is an excitation of 0.12, which does not lock the joints.
+    Beside the network there is a stretch reflex: each muscle is excited in proportion to how much longer it is than the
+    reference says it should soon be, with a gain of its own that learns like any weight. It is where a policy starts
+    from: a person's muscles resist stretch before anything is learned.
+
+    Args:
+        normalizer: of the observation.
+        size, muscles, hidden: D, M and the widths of the layers.
+        rest: mean logit of the excitations before learning; -2 is an excitation of 0.12, which does not lock the joints.
+        std: standard deviation of the logits.
+        reflex: first of the M columns of the observation that hold the reference's muscle lengths minus the own;
+            None without reflex.
+        reflex_gain: logits per standard deviation of that difference, before learning.
     """
 
     def __init__(
-        self, normalizer: ObservationNormalizer, size: int, muscles: int, hidden: Sequence[int], rest: float, std: float
+        self,
+        normalizer: ObservationNormalizer,
+        size: int,
+        muscles: int,
+        hidden: Sequence[int],
+        rest: float,
+        std: float,
+        reflex: int | None,
+        reflex_gain: float,
     ) -> None:
         super().__init__()
         self.normalizer = normalizer
         self.network = mlp(size, hidden, muscles, output_gain=0.01)
         self.rest = rest
         self.log_std = nn.Parameter(torch.full((muscles,), std).log())
+        self.reflex = None if reflex is None else slice(reflex, reflex + muscles)
+        self.gain = nn.Parameter(torch.full((muscles,), reflex_gain)) if reflex is not None else None
 
     def forward(self, observation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        loc = self.network(self.normalizer(observation)) + self.rest
+        normalized = self.normalizer(observation)
+        loc = self.network(normalized) + self.rest
+        if self.gain is not None:
+            loc = loc - self.gain * normalized[..., self.reflex]
         return loc, self.log_std.exp().expand_as(loc)
 
 
@@ -86,11 +110,8 @@ class ValueHead(nn.Module):
         return self.network(self.normalizer(observation)) * self.horizon
 
 
-def make_actor(
-    normalizer: ObservationNormalizer, size: int, muscles: int, hidden: Sequence[int], rest: float, std: float
-) -> ProbabilisticActor:
+def make_actor(head: ExcitationHead) -> ProbabilisticActor:
     """A TorchRL actor: "observation" in; "loc", "scale", "action" and its log-probability out."""
-    head = ExcitationHead(normalizer, size, muscles, hidden, rest, std)
     return ProbabilisticActor(
         TensorDictModule(head, in_keys=["observation"], out_keys=["loc", "scale"]),
         in_keys=["loc", "scale"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ class Policy:
         actor: TorchRL module from "observation" to "action".
         env: the task's config.
         ppo: the learner's config.
+        sizes: what `PPO.build` takes.
         model_hash: `MuscleModel.hash` of the model it moves.
         frames: environment frames it has learned from.
     """
@@ -36,6 +37,7 @@ class Policy:
     actor: ProbabilisticActor
     env: EnvConfig
     ppo: PPOConfig
+    sizes: Mapping[str, int | None]
     model_hash: str
     frames: int
 
@@ -44,10 +46,11 @@ class Policy:
         weights = self.actor.state_dict()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            module = _build(self.env, self.ppo, *_sizes(weights))
+            module = PPO(self.env, self.ppo)
+            module.build(**self.sizes)
         statistics = {key: value for key, value in weights.items() if "normalizer" in key}
         module.actor.load_state_dict(statistics, strict=False)
-        return Policy(module.actor, self.env, self.ppo, self.model_hash, 0)
+        return replace(self, actor=module.actor.eval(), frames=0)
 
     def save(self, path: str | Path) -> Path:
         """Write to a safetensors file: weights, observation statistics, and a JSON header with the configs."""
@@ -55,6 +58,7 @@ class Policy:
         header = {
             "env": asdict(self.env),
             "ppo": asdict(self.ppo),
+            "sizes": dict(self.sizes),
             "model_hash": self.model_hash,
             "frames": self.frames,
         }
@@ -77,9 +81,10 @@ def load_policy(path: str | Path) -> Policy:
         weights, header = _read_checkpoint(path)
     try:
         env, ppo = parse_config(EnvConfig, header["env"]), parse_config(PPOConfig, header["ppo"])
-        module = _build(env, ppo, *_sizes(weights))
+        module = PPO(env, ppo)
+        module.build(**header["sizes"])
         module.actor.load_state_dict(weights)
-        return Policy(module.actor.eval(), env, ppo, header["model_hash"], int(header["frames"]))
+        return Policy(module.actor.eval(), env, ppo, header["sizes"], header["model_hash"], int(header["frames"]))
     except (KeyError, TypeError, RuntimeError) as error:
         raise FileError(f"{path}: its weights and its config do not belong together ({error})") from error
 
@@ -109,16 +114,3 @@ def parse_config(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
         return parser.instantiate(parser.parse_object({"config": dict(values)})).config
     except jsonargparse.ArgumentError as error:
         raise FileError(f"a {kind.__name__} of another version of musclewarp: {error}") from error
-
-
-def _build(env: EnvConfig, ppo: PPOConfig, observations: int, muscles: int) -> PPO:
-    module = PPO(env, ppo)
-    module.build(observations, muscles)
-    return module
-
-
-def _sizes(weights: Mapping[str, torch.Tensor]) -> tuple[int, int]:
-    """Observations D and muscles M of an actor's weights."""
-    mean = next(value for key, value in weights.items() if key.endswith("normalizer.mean"))
-    log_std = next(value for key, value in weights.items() if key.endswith("log_std"))
-    return len(mean), len(log_std)

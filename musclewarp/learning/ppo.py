@@ -16,7 +16,7 @@ from musclewarp.envs import EnvConfig, ImitationEnv
 from musclewarp.errors import ConfigError
 from musclewarp.learning.advantages import gae
 from musclewarp.learning.distributed import all_reduce_mean, world_size
-from musclewarp.learning.networks import make_actor, make_critic
+from musclewarp.learning.networks import ExcitationHead, make_actor, make_critic
 from musclewarp.learning.normalization import ObservationNormalizer
 from musclewarp.learning.rollouts import Rollouts
 
@@ -41,6 +41,8 @@ class PPOConfig:
         critic_weight, entropy_weight: of the value loss and the entropy bonus.
         hidden: widths of the actor's and of the critic's layers.
         initial_excitation: mean excitation before learning.
+        reflex_gain: of the stretch reflex before learning, see `networks.ExcitationHead`; it needs the observation
+            `ahead_muscle_length`.
         initial_std, final_std: exploration in logits, at the start and at `total_frames`, if `learn_std` is off.
         learn_std: let PPO change the exploration instead.
     """
@@ -61,6 +63,7 @@ class PPOConfig:
     entropy_weight: float = 0.0
     hidden: tuple[int, ...] = (256, 256)
     initial_excitation: float = 0.12
+    reflex_gain: float = 1.0
     initial_std: float = 0.6
     final_std: float = 0.4
     learn_std: bool = False
@@ -102,19 +105,28 @@ class PPO(lightning.LightningModule):
             return
         rank_seed = torch.initial_seed() + 1_000_003 * self.global_rank
         env = ImitationEnv(self.env_config, device=self.device, seed=rank_seed % 2**31)
-        self.build(env.observation_spec["observation"].shape[-1], env.action_spec.shape[-1])
+        reflex = env.observation_columns("ahead_muscle_length")
+        self.build(
+            env.observation_spec["observation"].shape[-1],
+            env.action_spec.shape[-1],
+            reflex.start if reflex.stop else None,
+        )
         per_update = env.batch_size[0] * self.config.horizon * world_size()
         updates = math.ceil(self.config.total_frames / per_update)
         self.rollouts = Rollouts(env, self.actor, self.config.horizon, updates, self._exhausted)
 
-    def build(self, observations: int, muscles: int) -> None:
-        """Make the networks for D observations and M muscles."""
+    def build(self, observations: int, muscles: int, reflex: int | None) -> None:
+        """Make the networks for D observations, of which M from `reflex` on are muscle lengths to come, and M muscles."""
         config = self.config
         rest = float(torch.logit(torch.tensor(config.initial_excitation)))
+        self.sizes = {"observations": observations, "muscles": muscles, "reflex": reflex}
         self.normalizer = ObservationNormalizer(observations)
-        self.actor = make_actor(self.normalizer, observations, muscles, config.hidden, rest, config.initial_std)
+        self.head = ExcitationHead(
+            self.normalizer, observations, muscles, config.hidden, rest, config.initial_std, reflex, config.reflex_gain
+        )
+        self.actor = make_actor(self.head)
         self.critic = make_critic(self.normalizer, observations, config.hidden, 1.0 / (1.0 - min(config.gamma, 0.999)))
-        self.log_std.requires_grad_(config.learn_std)
+        self.head.log_std.requires_grad_(config.learn_std)
         self.loss = ClipPPOLoss(
             self.actor,
             self.critic,
@@ -132,11 +144,6 @@ class PPO(lightning.LightningModule):
         if self.rollouts is None:
             raise ConfigError("the environment exists once the Trainer has called setup()")
         return self.rollouts.env
-
-    @property
-    def log_std(self) -> torch.nn.Parameter:
-        """Logarithm of the exploration's standard deviation in logits `(M,)`."""
-        return self.actor.get_submodule("module.0.module").log_std
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         weights = [p for p in self.loss.parameters() if p.requires_grad]
@@ -228,7 +235,7 @@ class PPO(lightning.LightningModule):
     def _schedule_std(self) -> None:
         if not self.config.learn_std:
             std = self._interpolate(self.config.initial_std, self.config.final_std)
-            self.log_std.data.fill_(torch.tensor(std).log())
+            self.head.log_std.data.fill_(torch.tensor(std).log())
 
     def _report(self, rollout: TensorDictBase, losses: torch.Tensor, kl: torch.Tensor, rate: float) -> None:
         following = rollout["next"]
@@ -245,7 +252,7 @@ class PPO(lightning.LightningModule):
                 "clip_fraction": losses[2],
                 "kl": kl,
                 "learning_rate": rate,
-                "exploration_std": self.log_std.detach().exp().mean(),
+                "exploration_std": self.head.log_std.detach().exp().mean(),
                 "excitation": rollout["action"].mean(),
                 "quarantined": self.env.quarantine.count.float(),
             },
@@ -260,8 +267,7 @@ class PPO(lightning.LightningModule):
             "env": asdict(self.env_config),
             "ppo": asdict(self.config),
             "model_hash": self.env.model.hash,
-            "observations": int(self.normalizer.mean.shape[0]),
-            "muscles": int(self.log_std.shape[0]),
+            "sizes": self.sizes,
             "frames": self.frames,
             "updates": self.updates,
             "worlds": self.env.snapshot(),

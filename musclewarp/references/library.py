@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import mujoco
 import numpy as np
 import torch
 from tensordict import TensorClass
@@ -21,7 +22,7 @@ class Goal(TensorClass):
 
     `joint_pos, joint_vel (..., J)`: independent hinge and slide joints. `root_* `: the root site's position `(..., 3)`,
     orientation wxyz `(..., 4)`, linear and angular velocity `(..., 3)`. `site_pos, site_vel (..., S, 3)`.
-    `recorded_pos (..., S, 3)`: the recording's own scaled joints.
+    `recorded_pos (..., S, 3)`: the recording's own scaled joints. `muscle_length (..., M)` m, of the muscle-tendon units.
     """
 
     joint_pos: torch.Tensor
@@ -33,6 +34,7 @@ class Goal(TensorClass):
     site_pos: torch.Tensor
     site_vel: torch.Tensor
     recorded_pos: torch.Tensor
+    muscle_length: torch.Tensor
 
 
 class ReferenceLibrary:
@@ -98,8 +100,20 @@ def _goals(model: MuscleModel, qpos: torch.Tensor, qvel: torch.Tensor, recorded:
         "site_pos": position,
         "site_vel": velocity[:, :, :3],
         "recorded_pos": recorded,
+        "muscle_length": muscle_lengths(model, qpos),
     }
     return Goal(**{key: value.float() for key, value in fields.items()}, batch_size=[len(qpos)], device=qpos.device)
+
+
+def muscle_lengths(model: MuscleModel, qpos: torch.Tensor) -> torch.Tensor:
+    """Lengths `(F, M)` in m of the muscle-tendon units at postures `(F, nq)`, by MuJoCo."""
+    data = mujoco.MjData(model.mj_model)
+    lengths = np.empty((len(qpos), model.mj_model.nu))
+    for row, posture in zip(lengths, qpos.cpu().numpy(), strict=True):
+        data.qpos[:] = posture
+        mujoco.mj_fwdPosition(model.mj_model, data)
+        row[:] = data.actuator_length
+    return torch.from_numpy(lengths).to(qpos.device)
 
 
 def find_references(paths: str | Path | Sequence[str | Path]) -> list[Path]:

@@ -1,0 +1,74 @@
+"""Muscle-driven motion imitation: MuJoCo Warp, TorchRL and Lightning."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from musclewarp.envs import EnvConfig, ImitationEnv, RewardConfig
+    from musclewarp.errors import MusclewarpError
+    from musclewarp.evaluation import Trial, evaluate
+    from musclewarp.learning import PPO, Policy, PPOConfig, load_policy
+    from musclewarp.models import MuscleModel, PhysicsConfig, load_model
+    from musclewarp.motion.amass import read_amass
+    from musclewarp.motion.motion import Motion
+    from musclewarp.references import Reference
+    from musclewarp.references.library import ReferenceLibrary, load_library
+    from musclewarp.retarget import retarget
+
+_HOMES = {  # name: module; imported on first use, so that `import musclewarp` is quick
+    "EnvConfig": "envs",
+    "ImitationEnv": "envs",
+    "RewardConfig": "envs",
+    "MusclewarpError": "errors",
+    "Trial": "evaluation",
+    "evaluate": "evaluation",
+    "PPO": "learning",
+    "Policy": "learning",
+    "PPOConfig": "learning",
+    "load_policy": "learning",
+    "MuscleModel": "models",
+    "PhysicsConfig": "models",
+    "load_model": "models",
+    "read_amass": "motion.amass",
+    "Motion": "motion.motion",
+    "Reference": "references",
+    "ReferenceLibrary": "references.library",
+    "load_library": "references.library",
+    "retarget": "retarget",
+}
+
+__all__ = [
+    "PPO",
+    "EnvConfig",
+    "ImitationEnv",
+    "Motion",
+    "MuscleModel",
+    "MusclewarpError",
+    "PPOConfig",
+    "PhysicsConfig",
+    "Policy",
+    "Reference",
+    "ReferenceLibrary",
+    "RewardConfig",
+    "Trial",
+    "evaluate",
+    "load_library",
+    "load_model",
+    "load_policy",
+    "read_amass",
+    "retarget",
+]
+
+try:
+    __version__ = version("musclewarp")
+except PackageNotFoundError:  # a checkout that is not installed
+    __version__ = "0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'musclewarp' has no attribute '{name}'")
+    return getattr(import_module(f"musclewarp.{_HOMES[name]}"), name)

@@ -1,0 +1,138 @@
+"""The command `musclewarp`: one subcommand per stage, from a recording to a report."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+# read when torch is imported: threads that spin steal the cores from MuJoCo's
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+_EPILOG = """\
+from a recording to a report:
+  musclewarp retarget CLIP.npz --model bimanual --out refs/
+  musclewarp fit --config configs/bimanual_cpu.yaml --env.references refs/ --out runs/arms
+  musclewarp evaluate runs/arms/last.ckpt --references refs/ --json out.json --video out.mp4
+
+or all of it on the bundled clip:
+  musclewarp demo
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status (0 fine, 2 an error that is explained, 130 interrupted)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    # imports of a subcommand take seconds and happen in it, so that --help does not
+    if arguments[:1] == ["fit"]:
+        from musclewarp import train
+
+        return train.main(arguments)
+    options = _parser().parse_args(arguments)
+    from musclewarp.errors import MusclewarpError
+
+    try:
+        return options.run(options)
+    except MusclewarpError as error:
+        print(f"musclewarp {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; what was written before stands", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "musclewarp",
+        description="Teach muscle-driven human bodies to move like recorded people.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command("retarget", _retarget, "Fit recordings (AMASS-layout .npz) to a muscle model.")
+    sub.add_argument("clips", nargs="+", type=Path, metavar="CLIP", help="AMASS-layout npz: SMPL, SMPL-H or SMPL-X")
+    sub.add_argument("--model", default="bimanual", help="bimanual (default) or myofullbody")
+    sub.add_argument("--out", type=Path, default=Path("refs"), help="folder for the references (default: refs)")
+    sub.add_argument("--dt", type=float, default=0.02, help="seconds between frames, the control step (default: 0.02)")
+    sub.add_argument("--fingers", action="store_true", help="keep the finger joints")
+    sub.add_argument("--body", default="auto", help="auto (default), smpl, smplh, smplx, or stand-in")
+
+    commands.add_parser("fit", help="Train a policy with PPO; `musclewarp fit --help` shows every key.")
+
+    sub = command("evaluate", _evaluate, "Run a policy once over every clip, from its first frame, and measure.")
+    sub.add_argument("policy", type=Path, help="a .ckpt of `musclewarp fit`, or a policy .safetensors")
+    sub.add_argument("--references", nargs="+", type=Path, help="references (default: those it was trained on)")
+    sub.add_argument("--json", type=Path, help="write the numbers here")
+    sub.add_argument("--video", type=Path, help="write an mp4 of the policy's worst clip here")
+    sub.add_argument("--report", type=Path, help="write a one-page HTML report here")
+    sub.add_argument("--trials", type=Path, help="write every recorded episode into this folder")
+    sub.add_argument("--engine", default="auto", help="auto (default), native or warp")
+
+    sub = command("replay", _replay, "Take the step again that broke a quarantined world.")
+    sub.add_argument("dump", type=Path, help="a file that training wrote when a world left the finite numbers")
+    sub.add_argument("--engine", default="native", help="native (default) or warp")
+
+    sub = command("bench", _bench, "Measure: `bench env` compares the environment with the simulator's bare stepping.")
+    sub.add_argument("case", choices=["env"])
+    sub.add_argument("--model", default="bimanual", help="bimanual (default) or myofullbody")
+    sub.add_argument("--worlds", type=int, default=64, help="worlds (default: 64)")
+    sub.add_argument("--seconds", type=float, default=20.0, help="measuring time of each part (default: 20)")
+    sub.add_argument("--json", type=Path, nargs="?", const=Path("-"), help="write JSON here; alone: to the terminal")
+
+    sub = command("demo", _demo, "Retarget the bundled clip, train, evaluate, and write a report and a video.")
+    sub.add_argument("--out", type=Path, default=Path("demo_out"), help="folder for everything (default: demo_out)")
+    sub.add_argument("--minutes", type=float, help="stop training after this time instead of after its frames")
+    return parser
+
+
+def _retarget(options: argparse.Namespace) -> int:
+    from musclewarp.commands import retarget_clips
+
+    written = retarget_clips(options.clips, options.model, options.out, options.dt, options.fingers, options.body)
+    return 0 if len(written) == len(options.clips) else 2
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from musclewarp.commands import evaluate_policy
+
+    evaluate_policy(
+        options.policy,
+        options.references,
+        json_path=options.json,
+        video_path=options.video,
+        report_path=options.report,
+        trials_folder=options.trials,
+        engine=options.engine,
+    )
+    return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from musclewarp.commands import replay_dump
+
+    return replay_dump(options.dump, options.engine)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from musclewarp.bench import bench_env, print_bench
+
+    print_bench(bench_env(options.model, options.worlds, options.seconds), options.json)
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from musclewarp.commands import run_demo
+
+    return run_demo(options.out, options.minutes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

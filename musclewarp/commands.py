@@ -1,0 +1,196 @@
+"""What the subcommands of `musclewarp` do, for calling from Python as well."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from musclewarp.engines import make_engine
+from musclewarp.engines.health import check_dump_model, load_dump, replay
+from musclewarp.errors import FileError, MusclewarpError
+from musclewarp.evaluation.evaluator import evaluate
+from musclewarp.evaluation.trial import SUFFIX as TRIAL_SUFFIX
+from musclewarp.evaluation.trial import Trial
+from musclewarp.files import write_text
+from musclewarp.learning.policy import load_policy
+from musclewarp.models import PhysicsConfig, load_model
+from musclewarp.motion.amass import read_amass
+from musclewarp.motion.body import load_body
+from musclewarp.references.library import load_library
+from musclewarp.references.reference import SUFFIX
+from musclewarp.retarget import retarget
+
+_SOURCE = Path(__file__).resolve().parents[1]
+_ROWS = (  # metric, how a person reads it, factor
+    ("success", "success", 1.0),
+    ("frame_coverage", "frame coverage", 1.0),
+    ("relative_site_error_m", "site error, cm", 100.0),
+    ("relative_site_error_to_recording_m", "site error to the recording, cm", 100.0),
+    ("joint_error_rad", "joint error, degrees", 180 / np.pi),
+    ("joint_velocity_error_rad_s", "joint velocity error, rad/s", 1.0),
+)
+
+
+def retarget_clips(
+    clips: Sequence[Path], model_name: str, out: Path, dt: float = 0.02, fingers: bool = False, body: str = "auto"
+) -> list[Path]:
+    """Write a reference, and its quality as JSON beside it, for every clip; a bad clip is reported and passed over.
+
+    Returns:
+        The references written.
+    """
+    console = Console(stderr=True)
+    model = load_model(model_name, fingers, PhysicsConfig(timestep=dt / 4, substeps=4))
+    written: list[Path] = []
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("retargeting", total=len(clips))
+        for clip in clips:
+            progress.update(task, description=clip.name)
+            started = time.perf_counter()
+            try:
+                motion = read_amass(clip)
+                reference = retarget(motion, model, dt, load_body(motion.gender, body))
+                path = reference.save(out / f"{motion.name}{SUFFIX}")
+            except MusclewarpError as error:
+                console.print(f"[red]{clip.name}[/]: {error}", soft_wrap=True)
+            else:
+                quality = dict(reference.quality)
+                write_text(path.with_name(f"{motion.name}.quality.json"), json.dumps(quality, indent=2) + "\n")
+                written.append(path)
+                seconds = time.perf_counter() - started
+                console.print(
+                    f"{path}: {reference.num_frames} frames in {seconds:.1f} s, "
+                    f"{100 * quality['target_error_m']:.1f} cm from the scaled recording",
+                    soft_wrap=True,
+                )
+            progress.advance(task)
+    return written
+
+
+def evaluate_policy(
+    policy_path: Path,
+    references: Sequence[Path] | None = None,
+    json_path: Path | None = None,
+    video_path: Path | None = None,
+    report_path: Path | None = None,
+    trials_folder: Path | None = None,
+    engine: str = "auto",
+) -> dict[str, object]:
+    """Measure a policy beside doing nothing and not having learned; print a table, write what is asked for."""
+    policy = load_policy(policy_path)
+    config = dataclasses.replace(policy.env, engine=engine, dump_folder="")
+    policy = dataclasses.replace(policy, env=config)
+    model = load_model(config.model, config.fingers, config.physics)
+    if policy.model_hash != model.hash:
+        raise FileError(
+            f"{policy_path}: learned on another version of '{model.name}' ({policy.model_hash[:8]}, this one is "
+            f"{model.hash[:8]}); its numbers would mean nothing. Install the musclemimic-models it was trained with."
+        )
+    device = "cuda" if engine in ("auto", "warp") and torch.cuda.is_available() else "cpu"
+    policy.actor.to(device)
+    library = load_library(list(references) if references else config.references, model, device)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        tasks: dict[str, object] = {}
+
+        def on_step(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name.replace("_", " "), total=total)
+            progress.update(tasks[name], completed=done)  # type: ignore[arg-type]
+
+        result, trials = evaluate(policy, model, library, on_step)
+    print_summary(result)
+    if trials_folder is not None:
+        for group in trials.values():
+            for trial in group:
+                trial.save(trials_folder / f"{trial.clip}.{trial.controller}{TRIAL_SUFFIX}")
+    if json_path is not None:
+        write_text(json_path, json.dumps(result, indent=2, allow_nan=False) + "\n")
+    if video_path is not None:
+        render_worst(model, trials["policy"], video_path)
+    if report_path is not None:
+        from musclewarp.viz.report import write_report
+
+        context = {name: version(name) for name in ("musclewarp", "mujoco", "torch", "torchrl", "lightning")}
+        context |= {"policy": str(policy_path), "frames trained": f"{policy.frames:,}"}
+        write_report(report_path, model, result, trials, video_path, context)
+    return result
+
+
+def render_worst(model: object, trials: Sequence[Trial], path: Path) -> None:
+    """A video of the trial with the largest error."""
+    from musclewarp.evaluation.metrics import relative_site_error
+    from musclewarp.viz.video import render_trial
+
+    worst = max(trials, key=lambda trial: float(relative_site_error(trial).mean()))
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("video", total=None)
+        render_trial(model, worst, path, on_frame=lambda done, total: progress.update(task, completed=done, total=total))
+
+
+def print_summary(result: dict[str, object]) -> None:
+    """The table of `evaluate`: the policy beside doing nothing and not having learned."""
+    table = Table(title="tracking, all frames")
+    table.add_column("")
+    for name in ("policy", "untrained", "zero_excitation"):
+        table.add_column(name.replace("_", " "), justify="right")
+    for key, label, factor in _ROWS:
+        row = [result[name][key] for name in ("policy", "untrained", "zero_excitation")]  # type: ignore[index]
+        table.add_row(label, *(f"{factor * value:.2f}" for value in row))
+    Console().print(table)
+
+
+def replay_dump(dump: Path, engine_name: str = "native") -> int:
+    """Take a failing step again; 0 if it fails again, 1 if it does not."""
+    arrays, header = load_dump(dump)
+    physics = PhysicsConfig(float(str(header["timestep"])), int(str(header["substeps"])))
+    name = str(header["model"])
+    model = load_model(name.removesuffix("_fingers"), name.endswith("_fingers"), physics)
+    check_dump_model(header, model)
+    engine = make_engine(engine_name, model, 1)
+    failed = replay(engine, arrays)
+    bad = [dof for dof, value in zip(model.dof_names, engine.qvel[0].tolist(), strict=True) if not np.isfinite(value)]
+    print(f"{dump}: the step {'fails again' if failed else 'does not fail'} on the {engine_name} engine")
+    if bad:
+        print(f"not finite afterwards: {', '.join(bad[:10])}{' ...' if len(bad) > 10 else ''}")
+    return 0 if failed else 1
+
+
+def run_demo(out: Path, minutes: float | None = None) -> int:
+    """Everything on the bundled clip; the exit status of the part that failed, or 0."""
+    clip, config = _SOURCE / "data/motions/demo/arms.npz", _SOURCE / "configs/bimanual_cpu.yaml"
+    if not clip.is_file() or not config.is_file():
+        raise FileError(f"{clip}: the demo needs a checkout of the repository, with its data/ and configs/")
+    started = time.perf_counter()
+    console = Console(stderr=True)
+    console.rule("1/3  retarget")
+    retarget_clips([clip], "bimanual", out / "refs")
+    console.rule("2/3  train: 64 muscles learn to move two arms")
+    arguments = ["fit", "--config", str(config), "--env.references", str(out / "refs"), "--out", str(out / "run")]
+    if minutes is not None:
+        seconds = round(60 * minutes)
+        arguments += ["--trainer.max_time", f"00:{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"]
+    status = subprocess.run([sys.executable, "-m", "musclewarp.train", *arguments], check=False).returncode
+    if status:
+        return status
+    console.rule("3/3  evaluate")
+    evaluate_policy(
+        out / "run" / "policy.safetensors",
+        json_path=out / "evaluation.json",
+        video_path=out / "video.mp4",
+        report_path=out / "report.html",
+        trials_folder=out / "trials",
+    )
+    console.print(f"{time.perf_counter() - started:.0f} s. Open {out / 'report.html'} and {out / 'video.mp4'}.")
+    return 0
