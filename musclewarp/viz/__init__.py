@@ -1,0 +1,1 @@
+"""Videos, figures and reports of trials. Importing this package imports neither MuJoCo nor matplotlib."""
