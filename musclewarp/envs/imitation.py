@@ -221,6 +221,7 @@ class ImitationEnv(EnvBase):
         cursors = {"clip": self._clip, "frame": self._frame, "steps": self._steps, "draws": self._draws}
         # muscle forces and contacts belong to the last physics step, which cannot be computed again
         cursors["observation"] = self._observation
+        cursors["seed"] = torch.tensor(self._seed)
         return live | {name: cursor.clone() for name, cursor in cursors.items()}
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
@@ -234,3 +235,4 @@ class ImitationEnv(EnvBase):
         )
         self.state, self.target = self._read_state(), self._read_target()
         self._observation = state["observation"].to(self.device).clone()
+        self._seed = int(state["seed"])

@@ -13,7 +13,7 @@ from tensordict import TensorDictBase
 from torchrl.objectives import ClipPPOLoss
 
 from musclewarp.envs import EnvConfig, ImitationEnv
-from musclewarp.errors import ConfigError
+from musclewarp.errors import ConfigError, FileError
 from musclewarp.learning.advantages import gae
 from musclewarp.learning.distributed import all_reduce_mean, world_size
 from musclewarp.learning.networks import ExcitationHead, make_actor, make_critic
@@ -160,6 +160,8 @@ class PPO(lightning.LightningModule):
         return self.frames >= self.config.total_frames
 
     def on_fit_start(self) -> None:
+        if world_size() > 1:  # the ranks began with one seed, for equal weights; from here on each explores by itself
+            torch.manual_seed(torch.initial_seed() + 1_000_003 * self.global_rank + self.updates)
         if self._resume is not None:
             self._restore(self._resume)
             self._resume = None
@@ -242,6 +244,7 @@ class PPO(lightning.LightningModule):
         done = following["done"].sum().clamp(min=1)
         self.log_dict(
             {
+                "step": float(self.updates),  # what loggers count by; Lightning's own count starts anew on resuming
                 "frames": float(self.frames),
                 "reward": following["reward"].mean(),
                 "site_error_cm": 100 * following["site_error"].mean(),
@@ -270,17 +273,25 @@ class PPO(lightning.LightningModule):
             "sizes": self.sizes,
             "frames": self.frames,
             "updates": self.updates,
+            "clips": list(self.env.library.names),
             "worlds": self.env.snapshot(),
             "rng": torch.get_rng_state(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "musclewarp" not in checkpoint:
+            raise FileError("not a checkpoint of musclewarp; give the last.ckpt of `musclewarp fit`")
         self._resume = checkpoint["musclewarp"]
+        if self._resume["model_hash"] != self.env.model.hash or self._resume["sizes"] != self.sizes:
+            raise FileError("the checkpoint is of another model or other observations; use the config it was made with")
+        # Lightning counts a stopped run as a whole epoch, after which it would not train; frames tell when to end
+        checkpoint.pop("loops", None)
         self.frames, self.updates = self._resume["frames"], self._resume["updates"]
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
-        """Go on exactly where the checkpoint was written, if the worlds are the same; else start new episodes."""
-        if saved["worlds"]["qpos"].shape == self.env.engine.qpos.shape and world_size() == 1:
+        """Go on exactly where the checkpoint was written, if worlds and clips are the same; else start new episodes."""
+        same = saved["worlds"]["qpos"].shape == self.env.engine.qpos.shape
+        if same and saved["clips"] == list(self.env.library.names) and world_size() == 1:
             self.env.restore(saved["worlds"])
             self.rollouts.current = self.env.current()
             torch.set_rng_state(saved["rng"].cpu())
