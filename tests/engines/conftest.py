@@ -69,7 +69,7 @@ def rest(engine: Engine) -> None:
 
 @pytest.fixture
 def drive() -> Callable[..., None]:
-    """`drive(engine, steps, seed)`: control steps under random excitations, the same for every engine and world count."""
+    """`drive(engine, steps, seed)`: control steps under random excitations, the same for every engine."""
 
     def run(engine: Engine, steps: int, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)

@@ -1,0 +1,145 @@
+"""The bodies are the ones of the fact sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import requires, version
+
+import mujoco
+import numpy as np
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from musclewarp.errors import ConfigError, ModelError
+from musclewarp.models import MuscleModel, PhysicsConfig, load_model
+from musclewarp.models.model import lowest_foot_point
+
+Get = Callable[..., MuscleModel]
+
+# name, fingers: muscles, nq, nv, couplings, tracking sites, mass in kg
+FACTS = {
+    ("myofullbody", True): (416, 129, 128, 51, 17, 84.27),
+    ("myofullbody", False): (354, 89, 88, 51, 17, 84.27),
+    ("bimanual", True): (126, 76, 76, 22, 7, 16.53),
+    ("bimanual", False): (64, 36, 36, 22, 7, 16.53),
+}
+
+
+@pytest.mark.parametrize(("name", "fingers"), FACTS)
+def test_sizes_and_mass_are_those_of_the_fact_sheet(model_of: Get, name: str, fingers: bool):
+    model = model_of(name, fingers)
+    m = model.mj_model
+    found = (m.nu, m.nq, m.nv, len(model.couplings.dependent), len(model.sites), round(float(m.body_mass.sum()), 2))
+    assert found == FACTS[name, fingers]
+    assert m.na == m.nu == len(model.muscles)
+
+
+def test_excitations_are_limited_to_the_unit_interval(model: MuscleModel):
+    assert model.mj_model.actuator_ctrllimited.all()
+    np.testing.assert_array_equal(model.mj_model.actuator_ctrlrange, [[0.0, 1.0]] * model.mj_model.nu)
+
+
+def test_mujoco_may_not_heal_a_world_in_silence(model: MuscleModel):
+    assert model.mj_model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    assert model.mj_model.opt.jacobian == mujoco.mjtJacobian.mjJAC_DENSE
+
+
+def test_time_is_cut_as_the_physics_config_says():
+    model = load_model("bimanual", physics=PhysicsConfig(0.002, 10))
+    assert model.mj_model.opt.timestep == 0.002
+    assert model.physics.control_dt == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("timestep", [0.0, -0.001, 0.05])
+def test_timestep_out_of_range_is_an_error(timestep: float):
+    with pytest.raises(ConfigError, match=r"physics.timestep is .* choose one in"):
+        PhysicsConfig(timestep, 1)
+
+
+def test_substeps_count_at_least_one():
+    with pytest.raises(ConfigError, match=r"physics\.substeps is 0"):
+        PhysicsConfig(0.004, 0)
+
+
+def test_unknown_model_names_the_choices():
+    with pytest.raises(ModelError, match="unknown model 'arm26'; choose one of bimanual, myofullbody"):
+        load_model("arm26")
+
+
+def test_unknown_sensor_is_named(model: MuscleModel):
+    with pytest.raises(ModelError, match=f"model '{model.name}' has no sensor 'tail_pos'"):
+        model.sensor_slice("tail_pos")
+
+
+def test_tracking_sites_lie_at_the_origins_of_their_bodies(model: MuscleModel):
+    data = mujoco.MjData(model.mj_model)
+    mujoco.mj_kinematics(model.mj_model, data)
+    np.testing.assert_allclose(data.site_xpos[model.site_ids], data.xpos[model.site_body_ids], atol=1e-12)
+    assert len(set(model.site_body_ids.tolist())) == len(model.sites)
+
+
+def test_fixing_fingers_moves_no_tracking_site(model_of: Get):
+    poses = []
+    for fingers in (False, True):
+        model = model_of("bimanual", fingers)
+        data = mujoco.MjData(model.mj_model)
+        mujoco.mj_kinematics(model.mj_model, data)
+        poses.append(data.site_xpos[model.site_ids])
+    np.testing.assert_allclose(*poses, atol=1e-9)
+
+
+def test_remaining_muscles_are_unchanged_by_fixing_fingers(model_of: Get):
+    fixed, free = model_of("myofullbody").muscles, model_of("myofullbody", True).muscles
+    assert set(fixed.index) < set(free.index)
+    columns = ["peak_force", "optimal_fibre_length", "tendon_slack_length"]
+    np.testing.assert_allclose(fixed[columns], free.loc[fixed.index, columns], atol=1e-9)
+
+
+def test_a_person_stands_about_a_metre_from_pelvis_to_sole(model_of: Get):
+    assert 0.85 < model_of("myofullbody").standing_root_height < 1.05
+
+
+def test_lowest_foot_point_touches_the_floor_where_mujoco_finds_contact(model_of: Get):
+    model = model_of("myofullbody")
+    m, data = model.mj_model, mujoco.MjData(model.mj_model)
+    mujoco.mj_kinematics(m, data)
+    height = lowest_foot_point(model, data)
+    for offset, touches in ((-1e-4, True), (5e-3, False)):
+        data.qpos[:] = m.qpos0
+        data.qpos[2] += offset - height
+        mujoco.mj_fwdPosition(m, data)
+        floor = m.geom("floor").id
+        assert any(floor in contact.geom for contact in data.contact) == touches
+
+
+def test_arms_have_no_standing_height(model_of: Get):
+    with pytest.raises(ModelError, match="model 'bimanual' has no feet"):
+        _ = model_of("bimanual").standing_root_height
+
+
+def test_dof_names_are_one_for_each_dof_and_unique(model: MuscleModel):
+    assert len(set(model.dof_names)) == model.mj_model.nv
+
+
+def test_independent_joints_exclude_coupled_ones_and_the_root(model: MuscleModel):
+    assert not set(model.joint_dofs) & set(model.couplings.dependent)
+    assert len(model.joint_dofs) == len(model.couplings.independent) - 6 * model.has_free_root
+
+
+def test_hash_tells_persons_apart_and_not_time_steps(model_of: Get):
+    person = model_of("bimanual").hash
+    assert load_model("bimanual", physics=PhysicsConfig(0.002, 5)).hash == person
+    assert len({person, model_of("bimanual", True).hash, model_of("myofullbody").hash}) == 3
+
+
+def test_package_requires_the_models_with_a_mended_left_knee():
+    """1.0.5 has a sign error in the left knee."""
+    assert Version(version("musclemimic-models")) >= Version("1.0.6")
+    try:
+        needed = [Requirement(text) for text in requires("musclewarp") or ()]
+    except ImportError:
+        pytest.skip("musclewarp is not installed, so it declares no requirements")
+    [models] = [r for r in needed if r.name == "musclemimic-models" and not r.marker]
+    assert "1.0.5" not in models.specifier
+    assert "1.0.6" in models.specifier
