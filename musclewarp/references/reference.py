@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 SUFFIX = ".ref.safetensors"
 _KIND, _VERSION = "reference", 1
 _ARRAYS = ("qpos", "qvel", "site_positions", "target_positions")
+_TEXTS, _TABLES = ("name", "model", "model_hash"), ("quality", "source")
+_HEADER = {**dict.fromkeys(_TEXTS, str), "dt": (int, float), "sites": list, **dict.fromkeys(_TABLES, dict)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,8 @@ class Reference:
         sites: names of the S tracking sites, the root first.
         site_positions: `(T, S, 3)` m, of the model at `qpos`.
         target_positions: `(T, S, 3)` m, the recording's own joints scaled to the model: what `qpos` was fitted to.
+        activations: `(T, M)` in [0, 1], muscle activations that produce the movement (see
+            `dynamics.static_optimization`); None where they are not known.
         quality: numbers about the fit, see `references.quality`.
         source: provenance of the recording.
     """
@@ -50,15 +54,17 @@ class Reference:
     sites: tuple[str, ...]
     site_positions: Floats
     target_positions: Floats
+    activations: Floats | None = None
     quality: Mapping[str, float] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         frames = len(self.qpos)
+        if self.activations is not None and not ((self.activations >= 0) & (self.activations <= 1)).all():
+            raise FileError(f"reference '{self.name}': activations leave [0, 1]")
         if frames < 2:
             raise FileError(f"reference '{self.name}' has {frames} frames; it needs at least 2")
-        for key in _ARRAYS:
-            array = getattr(self, key)
+        for key, array in self._arrays().items():
             if len(array) != frames:
                 raise FileError(f"reference '{self.name}': {key} has {len(array)} frames, qpos {frames}")
             bad = ~np.isfinite(array.reshape(frames, -1)).all(axis=1)
@@ -66,6 +72,10 @@ class Reference:
                 raise FileError(f"reference '{self.name}': {key} is not finite in frame {int(bad.argmax())}")
         if not 0 < self.dt < 1:
             raise FileError(f"reference '{self.name}': dt is {self.dt} s")
+
+    def _arrays(self) -> dict[str, Floats]:
+        known = {key: getattr(self, key) for key in _ARRAYS}
+        return known if self.activations is None else known | {"activations": self.activations}
 
     @property
     def num_frames(self) -> int:
@@ -89,7 +99,7 @@ class Reference:
             "source": dict(self.source),
             "units": "SI, radians, world frame with z up; quaternions wxyz",
         }
-        return write_arrays(path, {key: getattr(self, key) for key in _ARRAYS}, header, _KIND, _VERSION)
+        return write_arrays(path, self._arrays(), header, _KIND, _VERSION)
 
     @classmethod
     def load(cls, path: str | Path, model: MuscleModel | None = None) -> Reference:
@@ -100,13 +110,17 @@ class Reference:
         """
         arrays, header = read_arrays(path, _KIND, _VERSION)
         try:
+            for key, kind in _HEADER.items():
+                if not isinstance(header[key], kind) or isinstance(header[key], bool):
+                    raise TypeError(f"{key} is {header[key]!r}")
             reference = cls(
                 **{key: arrays[key].astype(np.float64) for key in _ARRAYS},
                 **{key: header[key] for key in ("name", "model", "model_hash", "quality", "source")},
                 dt=float(header["dt"]),
                 sites=tuple(header["sites"]),
+                activations=arrays["activations"].astype(np.float64) if "activations" in arrays else None,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise FileError(f"{path}: incomplete reference ({error!r}); retarget the clip again") from error
         if model is not None:
             reference.check_model(model, path)
