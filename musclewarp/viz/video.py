@@ -20,7 +20,7 @@ from musclewarp.viz.headless import gl_hint
 
 Image = NDArray[np.uint8]
 _AZIMUTH, _ELEVATION = 122.0, -12.0  # degrees; from the front, a little from the body's left and from above
-_EXTREMITIES = 0.2  # m; hands and skull reach this far beyond the tracking sites
+_EXTREMITIES = 0.15  # m; hands and skull reach this far beyond the tracking sites
 _FARTHER = 1.4
 _BEHIND = 0.02  # m; a ghost is drawn this much farther away, so that a body in its pose is seen, not tinted
 
