@@ -33,9 +33,9 @@ class RewardConfig:
 
 # plain values, because the command line's parser writes defaults into config files but not instances inside a dict
 _REWARDS: dict[str, Any] = {
-    "site_position": {"weight": 0.6, "scale": 0.06},
-    "joint_position": {"weight": 0.3, "scale": 0.2},
-    "site_velocity": {"weight": 0.1, "scale": 0.5},
+    "site_approach": {"weight": 0.4, "scale": 0.05},
+    "joint_approach": {"weight": 0.3, "scale": 0.15},
+    "site_position": {"weight": 0.3, "scale": 0.02},
     "activation_energy": {"weight": 0.1, "scale": 1.0},
 }
 
@@ -56,7 +56,7 @@ class EnvConfig:
         rewards: weight and scale of terms in `envs.rewards`.
         terminations: limit of terms in `envs.terminations`; an episode fails beyond it.
         episode_seconds: an episode is truncated after this time, or at the end of its clip.
-        initial_activation: activation of every muscle at a reset.
+        initial_activation: activation of every muscle at a reset, where the reference does not know it.
         max_quarantined_fraction: share of world-steps that may leave the finite numbers before the run stops.
         dump_folder: where the first few quarantined worlds are written for `musclewarp replay`; none if empty.
     """
@@ -70,14 +70,16 @@ class EnvConfig:
     observations: tuple[str, ...] = (
         "joint_pos",
         "joint_vel",
-        "muscle_length",
-        "muscle_velocity",
+        "fibre_length",
+        "fibre_velocity",
         "muscle_force",
         "activation",
         "ahead_joint_pos",
         "ahead_joint_vel",
         "ahead_site_pos",
-        "ahead_muscle_length",
+        "stretch",
+        "stretch_velocity",
+        "reference_activation",
     )
     lookahead: tuple[int, ...] = (1, 3, 8)
     rewards: dict[str, RewardConfig] = field(default_factory=lambda: dict(_REWARDS))

@@ -47,14 +47,14 @@ def root_velocity(state: State, target: Target) -> torch.Tensor:
     return torch.cat((_to_heading(state, state.root_linvel), _to_heading(state, state.root_angvel)), dim=-1)
 
 
-def muscle_length(state: State, target: Target) -> torch.Tensor:
-    """Muscle-tendon lengths, m."""
-    return state.muscle_length
+def fibre_length(state: State, target: Target) -> torch.Tensor:
+    """Muscle fibre lengths, in optimal fibre lengths."""
+    return state.fibre_length
 
 
-def muscle_velocity(state: State, target: Target) -> torch.Tensor:
-    """Muscle-tendon lengthening speeds, m/s."""
-    return state.muscle_velocity
+def fibre_velocity(state: State, target: Target) -> torch.Tensor:
+    """Muscle fibre lengthening speeds, in optimal fibre lengths per second."""
+    return state.fibre_velocity
 
 
 def muscle_force(state: State, target: Target) -> torch.Tensor:
@@ -89,9 +89,19 @@ def ahead_site_pos(state: State, target: Target) -> torch.Tensor:
     return _to_heading(state, ahead - own[:, None])
 
 
-def ahead_muscle_length(state: State, target: Target) -> torch.Tensor:
-    """Reference minus own muscle-tendon lengths at the look-ahead instants, m `(N, K, M)`: what spindles would miss."""
-    return target.ahead.muscle_length - state.muscle_length[:, None]
+def stretch(state: State, target: Target) -> torch.Tensor:
+    """Own minus reference fibre length at the first look-ahead instant, in optimal fibre lengths: what spindles report."""
+    return state.fibre_length - target.ahead.fibre_length[:, 0]
+
+
+def stretch_velocity(state: State, target: Target) -> torch.Tensor:
+    """Own minus reference fibre velocity at the first look-ahead instant, in optimal fibre lengths per second."""
+    return state.fibre_velocity - target.ahead.fibre_velocity[:, 0]
+
+
+def reference_activation(state: State, target: Target) -> torch.Tensor:
+    """The reference's activations at the first look-ahead instant, in [0, 1]; zero where it has none."""
+    return target.ahead.activation[:, 0]
 
 
 def ahead_root(state: State, target: Target) -> torch.Tensor:
@@ -113,15 +123,17 @@ OBSERVATIONS: Mapping[str, Observation] = {
         root_height,
         root_tilt,
         root_velocity,
-        muscle_length,
-        muscle_velocity,
+        fibre_length,
+        fibre_velocity,
         muscle_force,
         activation,
         foot_force,
         ahead_joint_pos,
         ahead_joint_vel,
         ahead_site_pos,
-        ahead_muscle_length,
+        stretch,
+        stretch_velocity,
+        reference_activation,
         ahead_root,
     )
 }

@@ -15,6 +15,7 @@ from musclewarp.envs.state import State, Target
 from musclewarp.models.rotation import angle_between
 
 Error = Callable[[State, Target], torch.Tensor]
+_RETURN_TIME = 0.1  # s in which the approach terms want an error to fall to 37 %
 
 
 def site_position(state: State, target: Target) -> torch.Tensor:
@@ -37,6 +38,23 @@ def joint_position(state: State, target: Target) -> torch.Tensor:
 def joint_velocity(state: State, target: Target) -> torch.Tensor:
     """Root mean square difference of the independent joint velocities, rad/s."""
     return (state.joint_vel - target.now.joint_vel).square().mean(-1).sqrt()
+
+
+def site_approach(state: State, target: Target) -> torch.Tensor:
+    """Root mean square over the sites of position error plus 0.1 s of velocity error, relative to the root, m.
+
+    It is zero for a site that returns to its reference with a time constant of 0.1 s. Forces change it at once,
+    positions only after a while: it tells a good excitation from a bad one within one control step.
+    """
+    position, velocity = state.site_pos - target.now.site_pos, state.site_vel - target.now.site_vel
+    error = position + _RETURN_TIME * velocity
+    return (error - error[:, :1])[:, 1:].square().sum(-1).mean(-1).sqrt()
+
+
+def joint_approach(state: State, target: Target) -> torch.Tensor:
+    """Root mean square over the independent joints of position error plus 0.1 s of velocity error, rad."""
+    position, velocity = state.joint_pos - target.now.joint_pos, state.joint_vel - target.now.joint_vel
+    return (position + _RETURN_TIME * velocity).square().mean(-1).sqrt()
 
 
 def root_position(state: State, target: Target) -> torch.Tensor:
@@ -66,6 +84,8 @@ TRACKING: Mapping[str, Error] = {
         site_velocity,
         joint_position,
         joint_velocity,
+        site_approach,
+        joint_approach,
         root_position,
         root_rotation,
         root_velocity,

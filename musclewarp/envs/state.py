@@ -17,8 +17,8 @@ class State(TensorClass):
     step before it.
 
     `joint_pos, joint_vel (N, J)`; `root_pos, root_linvel, root_angvel (N, 3)`, `root_quat (N, 4)` of the root site;
-    `site_pos, site_vel (N, S, 3)`; `excitation, activation (N, M)` in [0, 1]; `muscle_length (N, M)` m and
-    `muscle_velocity` m/s of the whole muscle-tendon unit; `muscle_force (N, M)` N, negative when pulling;
+    `site_pos, site_vel (N, S, 3)`; `excitation, activation (N, M)` in [0, 1]; `fibre_length (N, M)` in optimal
+    fibre lengths and `fibre_velocity` per second; `muscle_force (N, M)` N, negative when pulling;
     `foot_force (N, F, 3)` N on the foot; `foot_cop (N, F, 3)` m, zero without contact; `foot_contacts (N, F)`;
     `floor_contacts (N,)`: contacts of anything with the floor.
     """
@@ -33,8 +33,8 @@ class State(TensorClass):
     site_vel: torch.Tensor
     excitation: torch.Tensor
     activation: torch.Tensor
-    muscle_length: torch.Tensor
-    muscle_velocity: torch.Tensor
+    fibre_length: torch.Tensor
+    fibre_velocity: torch.Tensor
     muscle_force: torch.Tensor
     foot_force: torch.Tensor
     foot_cop: torch.Tensor
@@ -57,6 +57,10 @@ class StateReader:
         self.engine = engine
         self._qpos = torch.as_tensor(model.joint_qpos, device=engine.device)
         self._dofs = torch.as_tensor(model.joint_dofs, device=engine.device)
+        self._optimal, self._slack = (
+            torch.tensor(model.muscles[column].to_numpy(), dtype=engine.dtype, device=engine.device)
+            for column in ("optimal_fibre_length", "tendon_slack_length")
+        )
         columns = {
             quantity: torch.as_tensor(
                 [list(range(*model.sensor_slice(f"{site}_{quantity}").indices(1 << 30))) for site in model.sites],
@@ -79,7 +83,9 @@ class StateReader:
         contacts, force, torque, position = feet[..., 0], -feet[..., 1:4], -feet[..., 4:7], feet[..., 7:10]
         floor = engine.sensor("floor")[:, 0] if len(self._feet) else sensors.new_zeros(engine.num_worlds)
         copies = {"excitation": engine.ctrl, "activation": engine.act}
-        copies |= {f"muscle_{key}": engine.derived[f"actuator_{key}"] for key in ("length", "velocity", "force")}
+        copies["muscle_force"] = engine.derived["actuator_force"]
+        length, velocity = engine.derived["actuator_length"], engine.derived["actuator_velocity"]
+        fibre_length, fibre_velocity = (length - self._slack) / self._optimal, velocity / self._optimal
         return State(
             joint_pos=engine.qpos[:, self._qpos].float(),
             joint_vel=engine.qvel[:, self._dofs].float(),
@@ -89,6 +95,8 @@ class StateReader:
             root_angvel=sensors[:, self._root_angvel].float(),
             site_pos=site_pos,
             site_vel=site_vel,
+            fibre_length=fibre_length.float(),
+            fibre_velocity=fibre_velocity.float(),
             **{key: value.to(torch.float32, copy=True) for key, value in copies.items()},
             foot_force=force,
             foot_cop=_center_of_pressure(force, torque, position),

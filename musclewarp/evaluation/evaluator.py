@@ -117,6 +117,8 @@ class _Recorder:
         values = {
             "qpos": env.engine.qpos.float(),
             "qvel": env.engine.qvel.float(),
+            "muscle_length": env.engine.derived["actuator_length"].float(),
+            "muscle_velocity": env.engine.derived["actuator_velocity"].float(),
             "reference_qpos": env.library.qpos[row].float(),
             "joint_pos": state.joint_pos,
             "joint_vel": state.joint_vel,
@@ -129,8 +131,6 @@ class _Recorder:
         for key in (
             "excitation",
             "activation",
-            "muscle_length",
-            "muscle_velocity",
             "muscle_force",
             "foot_force",
             "foot_cop",

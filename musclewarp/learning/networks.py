@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from tensordict.nn import TensorDictModule
@@ -56,54 +56,63 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, output_gain: float) ->
 class ExcitationHead(nn.Module):
     """Observation `(..., D)` to the distribution of the excitations' logits, `loc` and `scale (..., M)`.
 
-    Beside the network there is a stretch reflex: each muscle is excited in proportion to how much longer it is than the
-    reference says it should soon be, with a gain of its own that learns like any weight. It is where a policy starts
-    from: a person's muscles resist stretch before anything is learned.
+    The network corrects what a body does before it has learned anything: excite each muscle as the reference
+    suggests, and more if it is longer, or lengthens faster, than the reference says (a stretch reflex),
+
+        loc = logit(clip(a_ref + k stretch + d stretch_velocity)) + network(observation)
+
+    where k and d, one each per muscle, are learned like any weight. Without the terms in the observation, the first
+    part is the constant `rest`.
 
     Args:
         normalizer: of the observation.
-        size, muscles, hidden: D, M and the widths of the layers.
-        rest: mean logit of the excitations before learning; -2 is an excitation of 0.12, which does not lock the joints.
+        muscles, hidden: M, and the widths of the layers.
+        columns: first of the M columns of the observation that hold "reference_activation", "stretch" and
+            "stretch_velocity"; any may be missing.
+        rest: mean excitation before learning, where there is no reference activation.
+        reflex: k in excitation per optimal fibre length before learning; d is a tenth of it, in s.
         std: standard deviation of the logits.
-        reflex: first of the M columns of the observation that hold the reference's muscle lengths minus the own;
-            None without reflex.
-        reflex_gain: logits per standard deviation of that difference, before learning.
     """
 
     def __init__(
         self,
         normalizer: ObservationNormalizer,
-        size: int,
         muscles: int,
         hidden: Sequence[int],
+        columns: Mapping[str, int],
         rest: float,
+        reflex: float,
         std: float,
-        reflex: int | None,
-        reflex_gain: float,
     ) -> None:
         super().__init__()
         self.normalizer = normalizer
-        self.network = mlp(size, hidden, muscles, output_gain=0.01)
-        self.rest = rest
+        self.network = mlp(len(normalizer.mean), hidden, muscles, output_gain=0.01)
         self.log_std = nn.Parameter(torch.full((muscles,), std).log())
-        self.reflex = None if reflex is None else slice(reflex, reflex + muscles)
-        self.gain = nn.Parameter(torch.full((muscles,), reflex_gain)) if reflex is not None else None
+        self.rest = rest
+        self.columns = {name: slice(start, start + muscles) for name, start in columns.items()}
+        gains = {"stretch": reflex, "stretch_velocity": 0.1 * reflex}
+        self.gains = nn.ParameterDict(
+            {name: nn.Parameter(torch.full((muscles,), gain)) for name, gain in gains.items() if name in columns}
+        )
 
     def forward(self, observation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        normalized = self.normalizer(observation)
-        loc = self.network(normalized) + self.rest
-        if self.gain is not None:
-            loc = loc - self.gain * normalized[..., self.reflex]
+        columns = self.columns
+        before = observation[..., columns["reference_activation"]] if "reference_activation" in columns else self.rest
+        for name, gain in self.gains.items():
+            before = before + gain * observation[..., columns[name]]
+        if not isinstance(before, torch.Tensor):
+            before = torch.tensor(before, device=observation.device)
+        loc = torch.logit(before, eps=0.02) + self.network(self.normalizer(observation))
         return loc, self.log_std.exp().expand_as(loc)
 
 
 class ValueHead(nn.Module):
     """Observation `(..., D)` to its value `(..., 1)`, in units of (1 - gamma): the mean reward to come."""
 
-    def __init__(self, normalizer: ObservationNormalizer, size: int, hidden: Sequence[int], horizon: float) -> None:
+    def __init__(self, normalizer: ObservationNormalizer, hidden: Sequence[int], horizon: float) -> None:
         super().__init__()
         self.normalizer = normalizer
-        self.network = mlp(size, hidden, 1, output_gain=0.1)
+        self.network = mlp(len(normalizer.mean), hidden, 1, output_gain=0.1)
         self.horizon = horizon
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
@@ -120,8 +129,6 @@ def make_actor(head: ExcitationHead) -> ProbabilisticActor:
     )
 
 
-def make_critic(
-    normalizer: ObservationNormalizer, size: int, hidden: Sequence[int], horizon: float
-) -> ValueOperator:
+def make_critic(normalizer: ObservationNormalizer, hidden: Sequence[int], horizon: float) -> ValueOperator:
     """A TorchRL value operator: "observation" in, "state_value" out."""
-    return ValueOperator(ValueHead(normalizer, size, hidden, horizon), in_keys=["observation"])
+    return ValueOperator(ValueHead(normalizer, hidden, horizon), in_keys=["observation"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from torchrl.modules import ProbabilisticActor
 
 from musclewarp.envs import EnvConfig
-from musclewarp.errors import FileError
+from musclewarp.errors import FileError, MusclewarpError
 from musclewarp.files import read_arrays, write_arrays
 from musclewarp.learning.ppo import PPO, PPOConfig
 
@@ -37,7 +36,7 @@ class Policy:
     actor: ProbabilisticActor
     env: EnvConfig
     ppo: PPOConfig
-    sizes: Mapping[str, int | None]
+    sizes: Mapping[str, Any]
     model_hash: str
     frames: int
 
@@ -85,21 +84,24 @@ def load_policy(path: str | Path) -> Policy:
         module.build(**header["sizes"])
         module.actor.load_state_dict(weights)
         return Policy(module.actor.eval(), env, ppo, header["sizes"], header["model_hash"], int(header["frames"]))
-    except (KeyError, TypeError, RuntimeError) as error:
+    except MusclewarpError as error:
+        raise FileError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise FileError(f"{path}: its weights and its config do not belong together ({error})") from error
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, Any]]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise FileError(f"{path}: not a checkpoint, or truncated ({str(error).splitlines()[0]})") from error
-    if not isinstance(checkpoint, dict) or "musclewarp" not in checkpoint:
+    except Exception as error:  # torch's unpickler raises a dozen kinds on broken bytes
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FileError(f"{path}: not a checkpoint, or truncated ({reason})") from error
+    if not isinstance(checkpoint, dict):
         raise FileError(f"{path}: not a checkpoint of musclewarp")
-    weights = {
-        key.removeprefix("actor."): value for key, value in checkpoint["state_dict"].items() if key.startswith("actor.")
-    }
-    return weights, checkpoint["musclewarp"]
+    state, header = checkpoint.get("state_dict"), checkpoint.get("musclewarp")
+    if not isinstance(state, dict) or not isinstance(header, dict):
+        raise FileError(f"{path}: not a checkpoint of musclewarp")
+    return {key.removeprefix("actor."): value for key, value in state.items() if key.startswith("actor.")}, header
 
 
 def parse_config(kind: type[_Config], values: Mapping[str, Any]) -> _Config:

@@ -21,6 +21,10 @@ from musclewarp.learning.normalization import ObservationNormalizer
 from musclewarp.learning.rollouts import Rollouts
 
 
+_POSITIVE = ("total_frames", "horizon", "epochs", "minibatch", "clip", "learning_rate", "kl_target", "kl_target_end")
+_POSITIVE += ("max_grad_norm", "initial_std", "final_std")
+
+
 @dataclass(frozen=True)
 class PPOConfig:
     """The learner's numbers (Schulman et al. 2017, arXiv 1707.06347).
@@ -40,9 +44,8 @@ class PPOConfig:
         max_grad_norm: gradients are scaled down to this norm.
         critic_weight, entropy_weight: of the value loss and the entropy bonus.
         hidden: widths of the actor's and of the critic's layers.
-        initial_excitation: mean excitation before learning.
-        reflex_gain: of the stretch reflex before learning, see `networks.ExcitationHead`; it needs the observation
-            `ahead_muscle_length`.
+        initial_excitation: mean excitation before learning, where the reference has no activations.
+        reflex: gain of the stretch reflex before learning, see `networks.ExcitationHead`.
         initial_std, final_std: exploration in logits, at the start and at `total_frames`, if `learn_std` is off.
         learn_std: let PPO change the exploration instead.
     """
@@ -63,20 +66,29 @@ class PPOConfig:
     entropy_weight: float = 0.0
     hidden: tuple[int, ...] = (256, 256)
     initial_excitation: float = 0.12
-    reflex_gain: float = 1.0
+    reflex: float = 1.5
     initial_std: float = 0.6
     final_std: float = 0.4
     learn_std: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("total_frames", "horizon", "epochs", "minibatch", "learning_rate", "kl_target", "initial_std"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"ppo.{name} is {getattr(self, name)}; it must be positive")
+        def require(name: str, fine: bool, rule: str) -> None:
+            if not fine:
+                raise ConfigError(f"ppo.{name} is {getattr(self, name)}; it must {rule}")
+
+        for name in _POSITIVE:
+            require(name, getattr(self, name) > 0, "be positive")
+        for name in ("critic_weight", "entropy_weight"):
+            require(name, getattr(self, name) >= 0, "not be negative")
         for name in ("gamma", "lam"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"ppo.{name} is {getattr(self, name)}; it must lie in [0, 1]")
-        if not 0 < self.initial_excitation < 1:
-            raise ConfigError(f"ppo.initial_excitation is {self.initial_excitation}; it must lie in (0, 1)")
+            require(name, 0 <= getattr(self, name) <= 1, "lie in [0, 1]")
+        require("initial_excitation", 0 < self.initial_excitation < 1, "lie in (0, 1)")
+        require("hidden", all(width > 0 for width in self.hidden), "hold positive widths")
+        low, high = self.learning_rate_bounds
+        require("learning_rate_bounds", 0 < low <= high, "be two positive numbers, the lower first")
+
+
+PRIOR_TERMS = ("reference_activation", "stretch", "stretch_velocity")
 
 
 class PPO(lightning.LightningModule):
@@ -105,27 +117,32 @@ class PPO(lightning.LightningModule):
             return
         rank_seed = torch.initial_seed() + 1_000_003 * self.global_rank
         env = ImitationEnv(self.env_config, device=self.device, seed=rank_seed % 2**31)
-        reflex = env.observation_columns("ahead_muscle_length")
+        columns = {name: env.observation_columns(name) for name in PRIOR_TERMS}
         self.build(
             env.observation_spec["observation"].shape[-1],
             env.action_spec.shape[-1],
-            reflex.start if reflex.stop else None,
+            {name: column.start for name, column in columns.items() if column.stop},
         )
         per_update = env.batch_size[0] * self.config.horizon * world_size()
         updates = math.ceil(self.config.total_frames / per_update)
         self.rollouts = Rollouts(env, self.actor, self.config.horizon, updates, self._exhausted)
 
-    def build(self, observations: int, muscles: int, reflex: int | None) -> None:
-        """Make the networks for D observations, of which M from `reflex` on are muscle lengths to come, and M muscles."""
+    def build(self, observations: int, muscles: int, columns: Mapping[str, int]) -> None:
+        """Make the networks for D observations and M muscles; `columns` as `ExcitationHead` takes them."""
         config = self.config
-        rest = float(torch.logit(torch.tensor(config.initial_excitation)))
-        self.sizes = {"observations": observations, "muscles": muscles, "reflex": reflex}
+        self.sizes = {"observations": observations, "muscles": muscles, "columns": dict(columns)}
         self.normalizer = ObservationNormalizer(observations)
         self.head = ExcitationHead(
-            self.normalizer, observations, muscles, config.hidden, rest, config.initial_std, reflex, config.reflex_gain
+            self.normalizer,
+            muscles,
+            config.hidden,
+            columns,
+            rest=config.initial_excitation,
+            reflex=config.reflex,
+            std=config.initial_std,
         )
         self.actor = make_actor(self.head)
-        self.critic = make_critic(self.normalizer, observations, config.hidden, 1.0 / (1.0 - min(config.gamma, 0.999)))
+        self.critic = make_critic(self.normalizer, config.hidden, 1.0 / (1.0 - min(config.gamma, 0.999)))
         self.head.log_std.requires_grad_(config.learn_std)
         self.loss = ClipPPOLoss(
             self.actor,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from tensordict import TensorDict, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
+from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from musclewarp.envs import ImitationEnv
 
@@ -40,6 +41,7 @@ class Rollouts:
             yield self.collect(self.horizon)
 
     @torch.no_grad()
+    @set_exploration_type(ExplorationType.RANDOM)  # TorchRL's default outside its collectors is the mean action
     def collect(self, steps: int) -> TensorDictBase:
         """The next rollout `(N, steps)`; "next" holds what followed each action, before any reset."""
         current = self.env.reset() if self.current is None else self.current

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 import pandas as pd
+import torch
 
 from musclewarp.errors import ConfigError, ModelError
 from musclewarp.models.couplings import Couplings
@@ -152,6 +153,21 @@ class MuscleModel:
         data = mujoco.MjData(self.mj_model)
         mujoco.mj_kinematics(self.mj_model, data)
         return float(data.site_xpos[self.site_ids[0], 2] - lowest_foot_point(self, data))
+
+    def fibre_state(self, length: torch.Tensor, velocity: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Normalised fibre lengths and velocities of the rigid-tendon muscles.
+
+        Args:
+            length, velocity: `(..., M)` m and m/s of the muscle-tendon units.
+
+        Returns:
+            `(..., M)` in optimal fibre lengths, and in optimal fibre lengths per second, float32.
+        """
+        optimal, slack = (
+            torch.tensor(self.muscles[column].to_numpy(), dtype=length.dtype, device=length.device)
+            for column in ("optimal_fibre_length", "tendon_slack_length")
+        )
+        return ((length - slack) / optimal).float(), (velocity / optimal).float()
 
     def sensor_slice(self, name: str) -> slice:
         """Where sensor `name` writes in `sensordata`."""

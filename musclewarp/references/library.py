@@ -22,7 +22,8 @@ class Goal(TensorClass):
 
     `joint_pos, joint_vel (..., J)`: independent hinge and slide joints. `root_* `: the root site's position `(..., 3)`,
     orientation wxyz `(..., 4)`, linear and angular velocity `(..., 3)`. `site_pos, site_vel (..., S, 3)`.
-    `recorded_pos (..., S, 3)`: the recording's own scaled joints. `muscle_length (..., M)` m, of the muscle-tendon units.
+    `recorded_pos (..., S, 3)`: the recording's own scaled joints. `fibre_length (..., M)` and `fibre_velocity`: in optimal
+    fibre lengths (per second). `activation (..., M)`: zero where the reference has none.
     """
 
     joint_pos: torch.Tensor
@@ -34,7 +35,9 @@ class Goal(TensorClass):
     site_pos: torch.Tensor
     site_vel: torch.Tensor
     recorded_pos: torch.Tensor
-    muscle_length: torch.Tensor
+    fibre_length: torch.Tensor
+    fibre_velocity: torch.Tensor
+    activation: torch.Tensor
 
 
 class ReferenceLibrary:
@@ -45,6 +48,7 @@ class ReferenceLibrary:
         lengths: frames of each clip `(C,)`.
         dt: s between frames.
         qpos `(F, nq)`, qvel `(F, nv)`: float64, what a world is reset to; F frames of all clips.
+        has_activation: whether each frame `(F,)` knows its muscle activations.
     """
 
     def __init__(self, references: Sequence[Reference], model: MuscleModel, device: torch.device | str = "cpu") -> None:
@@ -69,7 +73,11 @@ class ReferenceLibrary:
         self.qpos = torch.from_numpy(np.concatenate([r.qpos for r in references])).to(device)
         self.qvel = torch.from_numpy(np.concatenate([r.qvel for r in references])).to(device)
         recorded = torch.from_numpy(np.concatenate([r.target_positions for r in references])).to(device)
-        self._goals = _goals(model, self.qpos, self.qvel, recorded)
+        muscles = model.mj_model.nu
+        activation = [np.zeros((r.num_frames, muscles)) if r.activations is None else r.activations for r in references]
+        self._goals = _goals(model, self.qpos, self.qvel, recorded, torch.from_numpy(np.concatenate(activation)).to(device))
+        known = [r.num_frames * [r.activations is not None] for r in references]
+        self.has_activation = torch.tensor(np.concatenate(known), device=device)
 
     @property
     def num_clips(self) -> int:
@@ -85,11 +93,15 @@ class ReferenceLibrary:
         return self._goals[self.index(clip, frame)]
 
 
-def _goals(model: MuscleModel, qpos: torch.Tensor, qvel: torch.Tensor, recorded: torch.Tensor) -> Goal:
+def _goals(
+    model: MuscleModel, qpos: torch.Tensor, qvel: torch.Tensor, recorded: torch.Tensor, activation: torch.Tensor
+) -> Goal:
     kinematics = Kinematics(model, device=qpos.device)
     chunks = [kinematics(q) for q in qpos.split(512)]
     position, rotation = (torch.cat([getattr(c, key) for c in chunks]) for key in ("position", "rotation"))
     velocity = torch.cat([(c.jacobian @ v[:, None, :, None]).squeeze(-1) for c, v in zip(chunks, qvel.split(512), strict=True)])
+    length, lengthening = muscle_lengths(model, qpos, qvel)
+    fibre_length, fibre_velocity = model.fibre_state(length, lengthening)
     fields = {
         "joint_pos": qpos[:, model.joint_qpos],
         "joint_vel": qvel[:, model.joint_dofs],
@@ -100,20 +112,26 @@ def _goals(model: MuscleModel, qpos: torch.Tensor, qvel: torch.Tensor, recorded:
         "site_pos": position,
         "site_vel": velocity[:, :, :3],
         "recorded_pos": recorded,
-        "muscle_length": muscle_lengths(model, qpos),
+        "fibre_length": fibre_length,
+        "fibre_velocity": fibre_velocity,
+        "activation": activation,
     }
     return Goal(**{key: value.float() for key, value in fields.items()}, batch_size=[len(qpos)], device=qpos.device)
 
 
-def muscle_lengths(model: MuscleModel, qpos: torch.Tensor) -> torch.Tensor:
-    """Lengths `(F, M)` in m of the muscle-tendon units at postures `(F, nq)`, by MuJoCo."""
+def muscle_lengths(
+    model: MuscleModel, qpos: torch.Tensor, qvel: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lengths `(F, M)` m and lengthening speeds m/s of the muscle-tendon units at F states, by MuJoCo."""
     data = mujoco.MjData(model.mj_model)
-    lengths = np.empty((len(qpos), model.mj_model.nu))
-    for row, posture in zip(lengths, qpos.cpu().numpy(), strict=True):
-        data.qpos[:] = posture
+    rows = np.empty((2, len(qpos), model.mj_model.nu))
+    for t, (posture, velocity) in enumerate(zip(qpos.cpu().numpy(), qvel.cpu().numpy(), strict=True)):
+        data.qpos[:], data.qvel[:] = posture, velocity
         mujoco.mj_fwdPosition(model.mj_model, data)
-        row[:] = data.actuator_length
-    return torch.from_numpy(lengths).to(qpos.device)
+        mujoco.mj_fwdVelocity(model.mj_model, data)
+        rows[0, t], rows[1, t] = data.actuator_length, data.actuator_velocity
+    length, speed = torch.from_numpy(rows).to(qpos.device)
+    return length, speed
 
 
 def find_references(paths: str | Path | Sequence[str | Path]) -> list[Path]:

@@ -131,9 +131,10 @@ class Reference:
         where = f"{path}: " if path else ""
         if self.model != model.name:
             raise FileError(f"{where}reference '{self.name}' is for model '{self.model}', not '{model.name}'")
-        shapes = (self.qpos.shape[1:], self.qvel.shape[1:], self.site_positions.shape[1:], self.target_positions.shape[1:])
-        sites = (len(model.sites), 3)
-        if shapes != ((model.mj_model.nq,), (model.mj_model.nv,), sites, sites):
+        m, sites = model.mj_model, (len(model.sites), 3)
+        expected = {"qpos": (m.nq,), "qvel": (m.nv,), "site_positions": sites, "target_positions": sites}
+        expected["activations"] = (m.nu,)
+        if any(array.shape[1:] != expected[key] for key, array in self._arrays().items()):
             raise FileError(f"{where}reference '{self.name}' has arrays of another build of '{model.name}'; retarget again")
         if self.model_hash != model.hash:
             raise FileError(

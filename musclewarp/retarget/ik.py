@@ -51,7 +51,7 @@ class IKConfig:
     )  # fmt: skip
     rotation: Mapping[str, float] = field(default_factory=lambda: {"pelvis": 0.1, "hand": 0.003, "ankle": 0.01})
     posture: float = 1e-5
-    acceleration: float = 1e-8
+    acceleration: float = 1e-7
     limit_margin: float = 0.01
     max_iterations: int = 60
     tolerance: float = 1e-4

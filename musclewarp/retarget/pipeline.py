@@ -9,6 +9,7 @@ import numpy as np
 import scipy.signal
 from numpy.typing import NDArray
 
+from musclewarp.dynamics import optimize_activations
 from musclewarp.errors import FileError
 from musclewarp.models import MuscleModel
 from musclewarp.motion import rotations
@@ -62,8 +63,14 @@ def retarget(
         target_positions=positions,
         source={**motion.source, "body": body.name, "fps": motion.fps, "gender": motion.gender},
     )
+    quality = reference_quality(model, reference)
+    if not model.has_free_root:  # what stands on the ground needs the ground's forces, which a recording does not have
+        acceleration = np.gradient(reference.qvel, dt, axis=0)
+        costs = optimize_activations(model, reference.qpos, reference.qvel, acceleration)
+        reference = replace(reference, activations=costs.activations)
+        quality["missing_moment_nm"] = float(np.abs(costs.residual).max(axis=1).mean())
     fit = {"ik_iterations": float(solution.iterations), "ik_converged": float(solution.converged)}
-    return replace(reference, quality={**reference_quality(model, reference), **fit})
+    return replace(reference, quality={**quality, **fit})
 
 
 def rest_motion(motion: Motion) -> Motion:

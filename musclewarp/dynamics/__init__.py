@@ -1,0 +1,7 @@
+"""What a movement costs: the muscle activations that could produce it."""
+
+from __future__ import annotations
+
+from musclewarp.dynamics.static_optimization import StaticOptimization, optimize_activations
+
+__all__ = ["StaticOptimization", "optimize_activations"]
