@@ -134,15 +134,16 @@ def measure(model: MuscleModel, worlds: int, steps: int, seed: int = 0, free_run
     native, warp = NativeEngine(model, worlds), WarpEngine(model, worlds)
     scatter(native, generator)
     worst: dict[str, float] = defaultdict(float)
-    torn_steps, torn_worst, lying = 0, 0.0, 0
+    worst_of_all: dict[str, float] = defaultdict(float)
+    torn_steps, lying = 0, 0
     for _ in range(steps):
         copy_state(native, warp)
         same = drive(native, warp, excitations(native, generator))
         gaps = differences(native, warp)
         for key, gap in gaps.items():
             worst[key] = max(worst[key], float(gap[same].max(initial=0.0)))
+            worst_of_all[key] = max(worst_of_all[key], float(gap.max()))
         torn_steps += int((~same).sum())
-        torn_worst = max(torn_worst, float(gaps["qpos"][~same].max(initial=0.0)))
         if model.feet:
             lying += int((native.sensor("floor")[:, 0] >= MANY_CONTACTS).sum())
     copy_state(native, warp)
@@ -161,7 +162,8 @@ def measure(model: MuscleModel, worlds: int, steps: int, seed: int = 0, free_run
         "max": dict(worst),
         "solver_tolerance": model.mj_model.opt.tolerance,
         "torn_fraction": torn_steps / (steps * worlds),
-        "torn_max_qpos": torn_worst,
+        "max_with_torn": dict(worst_of_all),
+        "passed_with_torn": all(worst_of_all[key] <= bar for key, bar in BARS.items()),
         "fraction_with_contacts": lying / (steps * worlds) if model.feet else None,
         "unhealthy": int(native.unhealthy().sum() + warp.unhealthy().sum()),
         "passed": all(worst[key] <= bar for key, bar in BARS.items()),
@@ -210,25 +212,26 @@ def agree(native: NativeEngine, warp: WarpEngine) -> np.ndarray:
 def show(console: Console, result: Mapping[str, Any]) -> None:
     """A table of one model's figures."""
     title = f"{result['model']}: {result['steps']} control steps in {result['worlds']} worlds, from copied states"
-    table = Table("quantity", "largest difference", "bar", title=title)
+    table = Table("quantity", "largest difference", "with torn steps", "bar", title=title)
     for key, value in result["max"].items():
-        table.add_row(key, f"{value:.2e}", f"{BARS[key]:.0e}" if key in BARS else "")
+        table.add_row(
+            key, f"{value:.2e}", f"{result['max_with_torn'][key]:.2e}", f"{BARS[key]:.0e}" if key in BARS else ""
+        )
     console.print(table)
-    console.print(
-        f"torn, the engines disagreeing about a contact: {result['torn_fraction']:.2%} of the worlds' steps, "
-        f"there qpos differs by up to {result['torn_max_qpos']:.1e}"
-    )
+    console.print(f"torn, the engines disagreeing about a contact: {result['torn_fraction']:.2%} of the worlds' steps")
     if result["fraction_with_contacts"] is not None:
         console.print(f"{MANY_CONTACTS} or more floor contacts in {result['fraction_with_contacts']:.0%} of them")
     curve = Table("control step", *BARS, title="free run from the same state")
     for step, figures in result["free_run"].items():
         curve.add_row(str(step), *(f"{figures[key]:.1e}" for key in BARS))
     console.print(curve)
-    console.print("bars met" if result["passed"] else "[red]bars missed[/red]", f"unhealthy {result['unhealthy']}")
+    for key, scope in (("passed", "without torn steps"), ("passed_with_torn", "with torn steps")):
+        console.print(f"bars {scope}: {'met' if result[key] else '[red]missed[/red]'}")
+    console.print(f"unhealthy worlds: {result['unhealthy']}")
 
 
 def main() -> None:
-    """Measure, print a table, and on request one JSON line a model; exit 1 if a bar is missed."""
+    """Measure, print a table, and on request one JSON line a model; exit 1 if a bar is missed, torn steps aside."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=sorted(SUBSTEPS), default=sorted(SUBSTEPS))
     parser.add_argument("--worlds", type=int, default=4)

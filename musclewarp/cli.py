@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["fit"]:
         from musclewarp import train
 
-        return train.main(arguments)
+        return train.main(None if argv is None else arguments)
     options = _parser().parse_args(arguments)
     from musclewarp.errors import MusclewarpError
 

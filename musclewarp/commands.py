@@ -136,7 +136,9 @@ def render_worst(model: object, trials: Sequence[Trial], path: Path) -> None:
     worst = max(trials, key=lambda trial: float(relative_site_error(trial).mean()))
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("video", total=None)
-        render_trial(model, worst, path, on_frame=lambda done, total: progress.update(task, completed=done, total=total))
+        render_trial(
+            model, worst, path, on_frame=lambda done, total: progress.update(task, completed=done, total=total)
+        )
 
 
 def print_summary(result: dict[str, object]) -> None:

@@ -1,27 +1,28 @@
 """`musclewarp fit`, and the script that `lightning run` starts: PPO under Lightning's own command line.
 
-    musclewarp fit --config configs/bimanual_cpu.yaml --env.references refs/
-    lightning run --devices 2 --accelerator cpu musclewarp/train.py fit --config configs/bimanual_cpu.yaml
+musclewarp fit --config configs/bimanual_cpu.yaml --env.references refs/
+lightning run --devices 2 --accelerator cpu musclewarp/train.py fit --config configs/bimanual_cpu.yaml
 """
 
 from __future__ import annotations
 
 import os
 
-# Threads of torch that spin while MuJoCo's threads have the cores make both several times slower; read at torch's import.
+# Read when torch is imported: threads that spin while MuJoCo's have the cores make both several times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import sys
 
 if __name__ == "__main__":  # run as a script, by a launcher: the package's folder must not shadow other modules
-    sys.path = [path for path in sys.path if os.path.realpath(path or ".") != os.path.dirname(os.path.realpath(__file__))]
+    folder = os.path.dirname(os.path.realpath(__file__))
+    sys.path = [path for path in sys.path if os.path.realpath(path or ".") != folder]
 
+import logging
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from musclewarp.envs import EnvConfig
@@ -63,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train, with `argv` beginning with Lightning's subcommand ("fit"); the exit status."""
     for message in _QUIET:
         warnings.filterwarnings("ignore", message)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # tips and advertisements
     defaults: dict[str, Any] = {
         "max_epochs": 1,  # one pass over the rollouts, which end at ppo.total_frames
         "log_every_n_steps": 1,

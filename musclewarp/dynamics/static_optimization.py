@@ -41,8 +41,9 @@ def optimize_activations(model: MuscleModel, qpos: Floats, qvel: Floats, qacc: F
 
     Args:
         model: one with a fixed root; a free one needs the ground's forces, which are not known here.
-        qpos: `(T, nq)`.
-        qvel, qacc: `(T, nv)`.
+        qpos: postures `(T, nq)`.
+        qvel: velocities `(T, nv)`.
+        qacc: accelerations `(T, nv)`.
 
     Raises:
         ModelError: the model has a free root.
@@ -63,7 +64,8 @@ def optimize_activations(model: MuscleModel, qpos: Floats, qvel: Floats, qacc: F
         data.act[:] = 0.0
         data.qacc[:] = qacc[t]
         mujoco.mj_inverse(m, data)
-        mujoco.mju_sparse2dense(moment, data.actuator_moment, data.moment_rownnz, data.moment_rowadr, data.moment_colind)
+        sparse = (data.actuator_moment, data.moment_rownnz, data.moment_rowadr, data.moment_colind)
+        mujoco.mju_sparse2dense(moment, *sparse)
         rows = np.vstack((moment, data.qfrc_inverse))
         reduced = model.couplings.reduce_columns(torch.from_numpy(qpos[t]), torch.from_numpy(rows)).numpy()
         arms, tau = reduced[:-1].T, reduced[-1]

@@ -24,7 +24,7 @@ def make_engine(kind: str, model: MuscleModel, num_worlds: int, device: torch.de
     if kind not in ENGINES:
         raise ConfigError(f"unknown engine '{kind}'; choose one of {', '.join(ENGINES)}")
     if kind == "warp" or (kind == "auto" and device.type == "cuda"):
-        from musclewarp.engines.warp import WarpEngine  # noqa: PLC0415 (Warp takes seconds to import)
+        from musclewarp.engines.warp import WarpEngine  # here, for Warp takes seconds to import
 
         return WarpEngine(model, num_worlds, device)
     if device.type != "cpu":

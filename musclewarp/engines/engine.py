@@ -64,5 +64,5 @@ class Engine(ABC):
         """A live view `(N, dim)` of one sensor of the model."""
         return self.derived["sensordata"][:, self.model.sensor_slice(name)]
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (most have nothing to free)
         """Free what the garbage collector does not know of. The engine must not be used afterwards."""

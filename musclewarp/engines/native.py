@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import mujoco
 import numpy as np
@@ -51,10 +51,12 @@ class NativeEngine(Engine):
             batch.reset()
 
     def step(self) -> None:
+        """See `Engine.step`."""
         with _silent_mujoco():
             self._batch.step(nstep=self.model.physics.substeps, stage=_VEL)
 
     def reset(self, mask: torch.Tensor, qpos: torch.Tensor, qvel: torch.Tensor, act: torch.Tensor) -> None:
+        """See `Engine.reset`; it costs what the worlds in the mask cost."""
         ids = mask.nonzero().squeeze(-1)
         if not len(ids):
             return
@@ -67,6 +69,7 @@ class NativeEngine(Engine):
             self._batch.forward(ids.numpy(), stage=_ACC)
 
     def unhealthy(self) -> torch.Tensor:
+        """See `Engine.unhealthy`; a warning of MuJoCo counts, whatever its kind."""
         # a sum is finite only if every term is: one pass, no temporary
         return ~torch.isfinite(self._state.sum(dim=1)) | (self._warnings.sum(dim=1) > 0)
 
@@ -96,7 +99,7 @@ def _live_tensor(array: np.ndarray) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def _silent_mujoco() -> Iterator[None]:
+def _silent_mujoco() -> Generator[None, None, None]:
     previous = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(_IGNORE)
     try:

@@ -41,11 +41,11 @@ def _plane_capsule_like_mujoco(  # noqa: ANN202 (Warp infers it)
     dist, pos, frame = _plane_capsule(
         plane_normal, plane_pos, capsule_pos, capsule_axis, capsule_radius, capsule_half_length
     )
-    along = capsule_axis - plane_normal * wp.dot(plane_normal, capsule_axis)
+    along = capsule_axis - plane_normal * wp.dot(plane_normal, capsule_axis)  # pyright: ignore[reportArgumentType, reportCallIssue]
     if wp.length_sq(along) > 1.0e-12:
         along = wp.normalize(along)
-        across = wp.cross(plane_normal, along)
-        frame = wp.matrix_from_rows(plane_normal, along, across)
+        across = wp.cross(plane_normal, along)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        frame = wp.matrix_from_rows(plane_normal, along, across)  # pyright: ignore[reportArgumentType, reportCallIssue]
     return dist, pos, frame
 
 

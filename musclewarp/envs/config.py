@@ -90,7 +90,10 @@ class EnvConfig:
     dump_folder: str = ""
 
     def __post_init__(self) -> None:
-        rewards = {name: term if isinstance(term, RewardConfig) else RewardConfig(**term) for name, term in self.rewards.items()}
+        rewards = {
+            name: term if isinstance(term, RewardConfig) else RewardConfig(**term)
+            for name, term in self.rewards.items()
+        }
         object.__setattr__(self, "rewards", rewards)
         if self.model not in MODELS:
             raise ConfigError(f"env.model is '{self.model}'; choose one of {', '.join(sorted(MODELS))}")

@@ -90,7 +90,7 @@ def ahead_site_pos(state: State, target: Target) -> torch.Tensor:
 
 
 def stretch(state: State, target: Target) -> torch.Tensor:
-    """Own minus reference fibre length at the first look-ahead instant, in optimal fibre lengths: what spindles report."""
+    """Own minus reference fibre length at the first look-ahead instant, in optimal fibre lengths."""
     return state.fibre_length - target.ahead.fibre_length[:, 0]
 
 

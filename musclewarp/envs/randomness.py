@@ -25,7 +25,7 @@ def _mix(x: torch.Tensor) -> torch.Tensor:
 
 
 def uniform(seed: int, world: torch.Tensor, draw: torch.Tensor, stream: int) -> torch.Tensor:
-    """Float64 numbers in [0, 1), one for each (`world`, `draw`) pair of int64 tensors `(N,)`; `stream` tells uses apart."""
+    """Float64 numbers in [0, 1), one for each (`world`, `draw`) of int64 tensors `(N,)`; `stream` tells uses apart."""
     key = _mix(world * _GOLDEN + seed)
     key = _mix(key + draw * _GOLDEN)
     key = _mix(key + stream * _MIX1)

@@ -76,10 +76,13 @@ class StateReader:
         ).reshape(len(model.feet), 10)
 
     def __call__(self) -> State:
+        """The state of all worlds now."""
         engine = self.engine
         sensors = engine.derived["sensordata"]
         site_pos, site_vel = sensors[:, self._site_pos].float(), sensors[:, self._site_vel].float()
-        feet = sensors[:, self._feet].float() if len(self._feet) else sensors.new_zeros(engine.num_worlds, 0, 10).float()
+        feet = (
+            sensors[:, self._feet].float() if len(self._feet) else sensors.new_zeros(engine.num_worlds, 0, 10).float()
+        )
         contacts, force, torque, position = feet[..., 0], -feet[..., 1:4], -feet[..., 4:7], feet[..., 7:10]
         floor = engine.sensor("floor")[:, 0] if len(self._feet) else sensors.new_zeros(engine.num_worlds)
         copies = {"excitation": engine.ctrl, "activation": engine.act}

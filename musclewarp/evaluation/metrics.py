@@ -65,8 +65,13 @@ def summarize(trials: Sequence[Trial]) -> dict[str, object]:
 
 
 def _means(curves: dict[str, Floats]) -> dict[str, float]:
-    squares = {"relative_site_mean_square_axis_m2": "relative_site_rmse_axis_m", "joint_mean_square_rad2": "joint_rmse_rad"}
+    squares = {
+        "relative_site_mean_square_axis_m2": "relative_site_rmse_axis_m",
+        "joint_mean_square_rad2": "joint_rmse_rad",
+    }
     return {
-        squares.get(key, key): float(np.sqrt(curve.mean(dtype=np.float64)) if key in squares else curve.mean(dtype=np.float64))
+        squares.get(key, key): float(
+            np.sqrt(curve.mean(dtype=np.float64)) if key in squares else curve.mean(dtype=np.float64)
+        )
         for key, curve in curves.items()
     }

@@ -8,7 +8,8 @@ from typing import Any
 
 import lightning
 from rich.console import Console
-from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 from musclewarp.learning.policy import Policy
 from musclewarp.learning.ppo import PPO
@@ -66,7 +67,9 @@ class Progress(lightning.Callback):
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._stop()
 
-    def on_exception(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
         self._stop()
 
 
@@ -90,7 +93,9 @@ class Checkpoints(lightning.Callback):
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._write(trainer, pl_module)
 
-    def on_exception(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
         # with several ranks, the others may be gone: only a write that needs no one else is safe
         if trainer.world_size == 1:
             self._write(trainer, pl_module)

@@ -24,7 +24,9 @@ class LogitNormal(TransformedDistribution):
 
     def __init__(self, loc: torch.Tensor, scale: torch.Tensor) -> None:
         self.loc, self.scale = loc, scale
-        super().__init__(Independent(Normal(loc, scale, validate_args=False), 1), SigmoidTransform(), validate_args=False)
+        super().__init__(
+            Independent(Normal(loc, scale, validate_args=False), 1), SigmoidTransform(), validate_args=False
+        )
 
     @property
     def deterministic_sample(self) -> torch.Tensor:
@@ -96,6 +98,7 @@ class ExcitationHead(nn.Module):
         )
 
     def forward(self, observation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`loc` and `scale` of the logits."""
         columns = self.columns
         before = observation[..., columns["reference_activation"]] if "reference_activation" in columns else self.rest
         for name, gain in self.gains.items():
@@ -116,6 +119,7 @@ class ValueHead(nn.Module):
         self.horizon = horizon
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        """The value."""
         return self.network(self.normalizer(observation)) * self.horizon
 
 

@@ -20,7 +20,6 @@ from musclewarp.learning.networks import ExcitationHead, make_actor, make_critic
 from musclewarp.learning.normalization import ObservationNormalizer
 from musclewarp.learning.rollouts import Rollouts
 
-
 _POSITIVE = ("total_frames", "horizon", "epochs", "minibatch", "clip", "learning_rate", "kl_target", "kl_target_end")
 _POSITIVE += ("max_grad_norm", "initial_std", "final_std")
 
@@ -50,7 +49,7 @@ class PPOConfig:
         learn_std: let PPO change the exploration instead.
     """
 
-    total_frames: int = 1_500_000
+    total_frames: int = 600_000
     horizon: int = 48
     epochs: int = 3
     minibatch: int = 512
@@ -58,17 +57,17 @@ class PPOConfig:
     lam: float = 0.95
     clip: float = 0.2
     learning_rate: float = 3e-4
-    kl_target: float = 0.08
-    kl_target_end: float = 0.08
-    learning_rate_bounds: tuple[float, float] = (1e-5, 1e-2)
+    kl_target: float = 0.12
+    kl_target_end: float = 0.06
+    learning_rate_bounds: tuple[float, float] = (5e-5, 1e-3)
     max_grad_norm: float = 1.0
     critic_weight: float = 0.5
     entropy_weight: float = 0.0
     hidden: tuple[int, ...] = (256, 256)
     initial_excitation: float = 0.12
     reflex: float = 1.5
-    initial_std: float = 0.6
-    final_std: float = 0.4
+    initial_std: float = 0.5
+    final_std: float = 0.3
     learn_std: bool = False
 
     def __post_init__(self) -> None:
@@ -170,7 +169,9 @@ class PPO(lightning.LightningModule):
         assert self.rollouts is not None
         return self.rollouts
 
-    def transfer_batch_to_device(self, batch: TensorDictBase, device: torch.device, dataloader_idx: int) -> TensorDictBase:
+    def transfer_batch_to_device(
+        self, batch: TensorDictBase, device: torch.device, dataloader_idx: int
+    ) -> TensorDictBase:
         return batch  # it was made where it is used
 
     def _exhausted(self) -> bool:
@@ -207,7 +208,7 @@ class PPO(lightning.LightningModule):
     def _optimise(self, optimizer: Any, minibatch: TensorDictBase) -> torch.Tensor:
         losses = self.loss(minibatch)
         total = losses["loss_objective"] + losses["loss_critic"]
-        if "loss_entropy" in losses.keys():
+        if self.config.entropy_weight > 0:
             total = total + losses["loss_entropy"]
         optimizer.zero_grad()
         self.manual_backward(total)

@@ -49,9 +49,7 @@ class Couplings:
         Raises:
             ModelError: a driver is itself coupled, a joint is coupled twice, or is neither hinge nor slide.
         """
-        rows = [
-            i for i in range(model.neq) if model.eq_type[i] == mujoco.mjtEq.mjEQ_JOINT and model.eq_active0[i]
-        ]
+        rows = [i for i in range(model.neq) if model.eq_type[i] == mujoco.mjtEq.mjEQ_JOINT and model.eq_active0[i]]
         first, second = model.eq_obj1id[rows], model.eq_obj2id[rows]
         dependents = set(first.tolist())
         if len(dependents) < len(rows):

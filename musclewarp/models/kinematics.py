@@ -131,7 +131,11 @@ class Kinematics:
 
 
 def _joints_of(m: mujoco.MjModel, body: int) -> range:
-    return range(int(m.body_jntadr[body]), int(m.body_jntadr[body] + m.body_jntnum[body])) if m.body_jntnum[body] else range(0)
+    return (
+        range(int(m.body_jntadr[body]), int(m.body_jntadr[body] + m.body_jntnum[body]))
+        if m.body_jntnum[body]
+        else range(0)
+    )
 
 
 def _matrix(quat: np.ndarray) -> np.ndarray:

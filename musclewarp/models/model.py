@@ -117,7 +117,9 @@ class MuscleModel:
         m = self.mj_model
         digest = hashlib.sha256(" ".join([*self.dof_names, *self.muscles.index, *self.sites]).encode())
         for field in _HASHED:
-            digest.update(np.char.mod("%.6g", np.where(np.abs(value := getattr(m, field)) < 1e-9, 0.0, value)).tobytes())
+            digest.update(
+                np.char.mod("%.6g", np.where(np.abs(value := getattr(m, field)) < 1e-9, 0.0, value)).tobytes()
+            )
         return digest.hexdigest()
 
     @functools.cached_property
@@ -158,7 +160,8 @@ class MuscleModel:
         """Normalised fibre lengths and velocities of the rigid-tendon muscles.
 
         Args:
-            length, velocity: `(..., M)` m and m/s of the muscle-tendon units.
+            length: `(..., M)` m, of the muscle-tendon units.
+            velocity: `(..., M)` m/s, positive when they lengthen.
 
         Returns:
             `(..., M)` in optimal fibre lengths, and in optimal fibre lengths per second, float32.
@@ -235,14 +238,14 @@ def _instrument(spec: mujoco.MjSpec, layout: Layout) -> None:
         _add_contact_sensor(spec, "floor", mujoco.mjtObj.mjOBJ_UNKNOWN, "", layout.floor)
 
 
-def _add_contact_sensor(
-    spec: mujoco.MjSpec, name: str, first_type: mujoco.mjtObj, first: str, floor: str
-) -> None:
+def _add_contact_sensor(spec: mujoco.MjSpec, name: str, first_type: mujoco.mjtObj, first: str, floor: str) -> None:
     """Found, force, torque and position of everything between `first` (any body if empty) and the floor.
 
     The floor is the sensor's second side where the first is given, so that the force is on the floor.
     """
-    sensor = spec.add_sensor(name=name, type=mujoco.mjtSensor.mjSENS_CONTACT, intprm=[_CONTACT_DATA, _REDUCE_NETFORCE, 1])
+    sensor = spec.add_sensor(
+        name=name, type=mujoco.mjtSensor.mjSENS_CONTACT, intprm=[_CONTACT_DATA, _REDUCE_NETFORCE, 1]
+    )
     if first:
         sensor.objtype, sensor.objname = first_type, first
         sensor.reftype, sensor.refname = mujoco.mjtObj.mjOBJ_GEOM, floor

@@ -60,9 +60,7 @@ def moment_arms(model: mujoco.MjModel, couplings: Couplings, qpos: np.ndarray) -
     data.qpos[:] = qpos
     mujoco.mj_fwdPosition(model, data)
     dense = np.zeros((model.nu, model.nv))
-    mujoco.mju_sparse2dense(
-        dense, data.actuator_moment, data.moment_rownnz, data.moment_rowadr, data.moment_colind
-    )
+    mujoco.mju_sparse2dense(dense, data.actuator_moment, data.moment_rownnz, data.moment_rowadr, data.moment_colind)
     return couplings.reduce_columns(torch.as_tensor(np.asarray(qpos, float)), torch.as_tensor(dense)).numpy()
 
 

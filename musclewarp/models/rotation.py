@@ -1,4 +1,4 @@
-"""Batched wxyz rotations in torch, for what runs every step. (`motion.rotations` is their float64 NumPy counterpart.)"""
+"""Batched wxyz rotations in torch, for what runs every step; `motion.rotations` has more of them, in NumPy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def angle_between(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """
     w = (first * second).sum(-1).abs()
     sine = (
-        second[..., 1:] * first[..., :1] - first[..., 1:] * second[..., :1] - torch.linalg.cross(first[..., 1:], second[..., 1:])
+        second[..., 1:] * first[..., :1]
+        - first[..., 1:] * second[..., :1]
+        - torch.linalg.cross(first[..., 1:], second[..., 1:])
     ).norm(dim=-1)
     return 2.0 * torch.atan2(sine, w)
 

@@ -22,8 +22,8 @@ class Goal(TensorClass):
 
     `joint_pos, joint_vel (..., J)`: independent hinge and slide joints. `root_* `: the root site's position `(..., 3)`,
     orientation wxyz `(..., 4)`, linear and angular velocity `(..., 3)`. `site_pos, site_vel (..., S, 3)`.
-    `recorded_pos (..., S, 3)`: the recording's own scaled joints. `fibre_length (..., M)` and `fibre_velocity`: in optimal
-    fibre lengths (per second). `activation (..., M)`: zero where the reference has none.
+    `recorded_pos (..., S, 3)`: the recording's own scaled joints. `fibre_length (..., M)` and `fibre_velocity`: in
+    optimal fibre lengths (per second). `activation (..., M)`: zero where the reference has none.
     """
 
     joint_pos: torch.Tensor
@@ -75,7 +75,9 @@ class ReferenceLibrary:
         recorded = torch.from_numpy(np.concatenate([r.target_positions for r in references])).to(device)
         muscles = model.mj_model.nu
         activation = [np.zeros((r.num_frames, muscles)) if r.activations is None else r.activations for r in references]
-        self._goals = _goals(model, self.qpos, self.qvel, recorded, torch.from_numpy(np.concatenate(activation)).to(device))
+        self._goals = _goals(
+            model, self.qpos, self.qvel, recorded, torch.from_numpy(np.concatenate(activation)).to(device)
+        )
         known = [r.num_frames * [r.activations is not None] for r in references]
         self.has_activation = torch.tensor(np.concatenate(known), device=device)
 
@@ -99,7 +101,9 @@ def _goals(
     kinematics = Kinematics(model, device=qpos.device)
     chunks = [kinematics(q) for q in qpos.split(512)]
     position, rotation = (torch.cat([getattr(c, key) for c in chunks]) for key in ("position", "rotation"))
-    velocity = torch.cat([(c.jacobian @ v[:, None, :, None]).squeeze(-1) for c, v in zip(chunks, qvel.split(512), strict=True)])
+    velocity = torch.cat(
+        [(c.jacobian @ v[:, None, :, None]).squeeze(-1) for c, v in zip(chunks, qvel.split(512), strict=True)]
+    )
     length, lengthening = muscle_lengths(model, qpos, qvel)
     fibre_length, fibre_velocity = model.fibre_state(length, lengthening)
     fields = {
@@ -119,9 +123,7 @@ def _goals(
     return Goal(**{key: value.float() for key, value in fields.items()}, batch_size=[len(qpos)], device=qpos.device)
 
 
-def muscle_lengths(
-    model: MuscleModel, qpos: torch.Tensor, qvel: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def muscle_lengths(model: MuscleModel, qpos: torch.Tensor, qvel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Lengths `(F, M)` m and lengthening speeds m/s of the muscle-tendon units at F states, by MuJoCo."""
     data = mujoco.MjData(model.mj_model)
     rows = np.empty((2, len(qpos), model.mj_model.nu))
@@ -148,9 +150,13 @@ def find_references(paths: str | Path | Sequence[str | Path]) -> list[Path]:
         elif path.is_file():
             found.append(path)
         else:
-            raise FileError(f"{path}: no such file or folder of references; make one with: musclewarp retarget CLIP.npz")
+            raise FileError(
+                f"{path}: no such file or folder of references; make one with: musclewarp retarget CLIP.npz"
+            )
     if not found:
-        raise FileError(f"{paths}: no files ending in {SUFFIX}; make some with: musclewarp retarget CLIP.npz --out FOLDER")
+        raise FileError(
+            f"{paths}: no files ending in {SUFFIX}; make some with: musclewarp retarget CLIP.npz --out FOLDER"
+        )
     return found
 
 

@@ -135,7 +135,9 @@ class Reference:
         expected = {"qpos": (m.nq,), "qvel": (m.nv,), "site_positions": sites, "target_positions": sites}
         expected["activations"] = (m.nu,)
         if any(array.shape[1:] != expected[key] for key, array in self._arrays().items()):
-            raise FileError(f"{where}reference '{self.name}' has arrays of another build of '{model.name}'; retarget again")
+            raise FileError(
+                f"{where}reference '{self.name}' has arrays of another build of '{model.name}'; retarget again"
+            )
         if self.model_hash != model.hash:
             raise FileError(
                 f"{where}reference '{self.name}' was made for another version of '{model.name}' "

@@ -7,8 +7,8 @@ The unknowns are the independent coordinates of all frames. Levenberg-Marquardt 
          + w_a |(q_{t+1} - 2 q_t + q_{t-1}) / dt^2|^2                     move smoothly
 
 Coupled coordinates follow their polynomials exactly (their columns are folded into their drivers' by the chain
-rule), joint limits are bounds on the step (projected Newton with an active set, Bertsekas 1982), and because frames only
-meet in the last term, the normal equations are banded and solved by one banded Cholesky factorisation.
+rule), joint limits are bounds on the step (projected Newton with an active set, Bertsekas 1982), and because frames
+only meet in the last term, the normal equations are banded and solved by one banded Cholesky factorisation.
 """
 
 from __future__ import annotations
@@ -127,7 +127,9 @@ class _Problem:
         # the rest posture says nothing about where the person is
         scalar = np.isin(model.couplings.independent, model.joint_dofs)
         self.posture = torch.from_numpy(config.posture * scalar)
-        self.scalar_qpos = torch.as_tensor(model.mj_model.jnt_qposadr[model.mj_model.dof_jntid[model.couplings.independent]])
+        self.scalar_qpos = torch.as_tensor(
+            model.mj_model.jnt_qposadr[model.mj_model.dof_jntid[model.couplings.independent]]
+        )
         self.scalar = torch.from_numpy(scalar)
 
     def initial_guess(self) -> torch.Tensor:
@@ -201,9 +203,7 @@ class _Problem:
     def step(self, qpos: torch.Tensor, hessian: torch.Tensor, gradient: torch.Tensor, damping: float) -> torch.Tensor:
         """The damped Gauss-Newton step within the bounds, for all frames."""
         values = self._joint_values(qpos)
-        blocked = self.scalar & (
-            ((values <= self.lower) & (gradient < 0)) | ((values >= self.upper) & (gradient > 0))
-        )
+        blocked = self.scalar & (((values <= self.lower) & (gradient < 0)) | ((values >= self.upper) & (gradient > 0)))
         delta = torch.from_numpy(self._solve(hessian.numpy(), gradient.numpy(), blocked.numpy(), damping))
         return self.move(qpos, delta)
 

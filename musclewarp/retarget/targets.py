@@ -98,7 +98,9 @@ def make_targets(model: MuscleModel, motion: JointTrajectory, rest: JointTraject
         model_height = np.linalg.norm(home[[site["left_shoulder"], site["right_shoulder"]]].mean(0) - home_anchor)
         trunk_scale = model_height / height
         chain = ("hip", "knee", "ankle")
-        leg_scale = _length(home, [site[f"left_{s}"] for s in chain]) / _length(at_rest, [_SMPL[f"left_{s}"] for s in chain])
+        leg_scale = _length(home, [site[f"left_{s}"] for s in chain]) / _length(
+            at_rest, [_SMPL[f"left_{s}"] for s in chain]
+        )
         floor = motion.positions[:, [_SMPL["left_ankle"], _SMPL["right_ankle"]], 2].min()
         origin = leg_scale * (anchor - [0.0, 0.0, floor])
         for name in ("pelvis", "left_hip", "right_hip"):
