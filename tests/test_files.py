@@ -139,7 +139,7 @@ def test_safetensors_of_others_are_refused(tmp_path, metadata):
 
 def test_every_truncated_file_is_refused(written):
     content = written.read_bytes()
-    for size in range(len(content)):
+    for size in range(0, len(content), 10):
         written.write_bytes(content[:size])
         with pytest.raises(FileError):
             read_arrays(written, "thing", 3)
