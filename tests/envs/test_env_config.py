@@ -1,0 +1,75 @@
+"""Configurations that cannot work are refused, with a hint."""
+
+from __future__ import annotations
+
+import pytest
+
+from musclewarp.envs import EnvConfig, RewardConfig
+from musclewarp.envs.observations import OBSERVATIONS
+from musclewarp.envs.rewards import EFFORT, TRACKING
+from musclewarp.envs.terminations import TERMINATIONS
+from musclewarp.errors import ConfigError
+from musclewarp.models import PhysicsConfig
+
+
+def test_every_known_term_can_be_named():
+    config = EnvConfig(
+        observations=tuple(OBSERVATIONS),
+        rewards={name: RewardConfig(1.0) for name in {**TRACKING, **EFFORT}},
+        terminations=dict.fromkeys(TERMINATIONS, 1.0),
+    )
+    assert config.observations == tuple(OBSERVATIONS)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "hint"),
+    [
+        ("observations", ("joint_pos", "jont_vel"), "joint_vel"),
+        ("rewards", {"site_positon": RewardConfig(1.0)}, "site_position"),
+        ("terminations", {"root_dropp": 0.3}, "root_drop"),
+    ],
+)
+def test_an_unknown_term_is_refused_with_the_nearest_name(key, value, hint):
+    with pytest.raises(ConfigError, match=rf"env\.{key} names '\w+'.*did you mean '{hint}'"):
+        EnvConfig(**{key: value})
+
+
+def test_an_unknown_term_that_is_near_to_none_gets_the_list():
+    with pytest.raises(ConfigError, match="There are: joint_pos, ") as caught:
+        EnvConfig(observations=("zzz",))
+    assert "did you mean" not in str(caught.value)
+
+
+def test_rewards_may_be_plain_mappings_as_config_files_have_them():
+    config = EnvConfig(rewards={"site_position": {"weight": 2.0, "scale": 0.3}})  # pyright: ignore[reportArgumentType]
+    assert config.rewards == {"site_position": RewardConfig(2.0, 0.3)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"model": "horse"}, r"env\.model is 'horse'.*bimanual, myofullbody"),
+        ({"num_worlds": 0}, r"env\.num_worlds is 0"),
+        ({"episode_seconds": 0.001}, r"env\.episode_seconds is 0\.001"),
+        ({"initial_activation": 1.5}, r"env\.initial_activation is 1\.5.*\[0, 1\]"),
+        ({"lookahead": ()}, r"env\.lookahead"),
+        ({"lookahead": (1, -1)}, r"env\.lookahead"),
+        ({"rewards": {}}, r"at least one term"),
+        ({"observations": ()}, r"at least one term"),
+    ],
+)
+def test_values_out_of_range_are_refused_by_key(changes, named):
+    with pytest.raises(ConfigError, match=named):
+        EnvConfig(**changes)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0])
+def test_a_reward_scale_is_positive(scale):
+    with pytest.raises(ConfigError, match="scale"):
+        RewardConfig(1.0, scale)
+
+
+@pytest.mark.parametrize("physics", [{"timestep": 0.0}, {"timestep": 0.1}, {"substeps": 0}])
+def test_physics_out_of_range_is_refused_by_key(physics):
+    with pytest.raises(ConfigError, match=rf"physics\.{next(iter(physics))}"):
+        PhysicsConfig(**physics)
