@@ -1,0 +1,169 @@
+"""Inverse kinematics: its linear algebra against dense matrices, its results against known movements."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from musclewarp.models import MuscleModel
+from musclewarp.models.kinematics import Kinematics
+from musclewarp.motion import rotations
+from musclewarp.references.quality import limit_violation
+from musclewarp.retarget.ik import IKConfig, _Problem, independent_bounds, solve
+from musclewarp.retarget.targets import Targets
+
+DT = 0.02
+ORIENTED = ("pelvis", "left_hand", "right_hand", "left_ankle", "right_ankle")
+
+
+def smooth_movement(model: MuscleModel, frames: int, seed: int = 0) -> np.ndarray:
+    """Postures `(T, nq)` on the couplings, inside the bounds, every joint and the root in motion."""
+    random, time = np.random.default_rng(seed), DT * np.arange(frames)[:, None]
+    lower, upper = independent_bounds(model, 0.01)
+    scalar = np.isin(model.couplings.independent, model.joint_dofs)
+    lower, upper = lower[scalar], upper[scalar]
+    home = np.clip(model.mj_model.qpos0[model.joint_qpos], lower + 0.3 * (upper - lower), upper - 0.3 * (upper - lower))
+    wave = np.sin(2 * np.pi * 0.5 * time + random.uniform(0, 2 * np.pi, size=len(home)))
+    qpos = np.tile(model.mj_model.qpos0, (frames, 1))
+    qpos[:, model.joint_qpos] = home + 0.2 * (upper - lower) * wave
+    if model.has_free_root:
+        qpos[:, :3] += np.concatenate((time, np.sin(time), 0.1 * np.cos(3 * time)), axis=1)
+        turn = rotations.from_rotvec(np.concatenate((0.2 * np.sin(3 * time), 0.1 * time, 2 * time), axis=1))
+        qpos[:, 3:7] = rotations.multiply(turn, model.mj_model.qpos0[3:7])
+    return model.couplings.project_qpos(torch.from_numpy(qpos)).numpy()
+
+
+def targets_of(model: MuscleModel, qpos: np.ndarray) -> Targets:
+    """What a perfect recording of `qpos` would ask for."""
+    poses = Kinematics(model)(torch.from_numpy(qpos), jacobian=False)
+    turned = rotations.from_matrix(poses.rotation.numpy())
+    turned[:, [site not in ORIENTED for site in model.sites]] = np.nan
+    return Targets(poses.position.numpy(), turned)
+
+
+@pytest.fixture(scope="module")
+def small(arms: MuscleModel) -> _Problem:
+    """Six frames of both arms."""
+    return _Problem(arms, targets_of(arms, smooth_movement(arms, 6)), DT, IKConfig(acceleration=1e-6))
+
+
+@pytest.mark.parametrize("name", ["arms", "body"])
+def test_a_movement_of_the_model_itself_is_recovered(name, request):
+    model = request.getfixturevalue(name)
+    truth = smooth_movement(model, 40)
+    targets = targets_of(model, truth)
+    solution = solve(model, targets, DT, IKConfig(posture=1e-7, acceleration=1e-11, tolerance=1e-6))
+    assert solution.converged
+    found = Kinematics(model)(torch.from_numpy(solution.qpos), jacobian=False).position.numpy()
+    distance = np.linalg.norm(found - targets.positions, axis=-1)
+    assert distance.mean() < 5e-4
+    assert distance.max() < 2e-3
+
+
+@pytest.mark.parametrize("name", ["arms", "body"])
+def test_couplings_and_limits_hold_whatever_is_asked_for(name, request):
+    model, random = request.getfixturevalue(name), np.random.default_rng(1)
+    frames = 8
+    positions = random.normal(scale=2.0, size=(frames, len(model.sites), 3))  # nobody can reach that
+    turned = targets_of(model, smooth_movement(model, frames)).rotations
+    qpos = solve(model, Targets(positions, turned), DT, IKConfig(max_iterations=15)).qpos
+    assert np.isfinite(qpos).all()
+    assert model.couplings.residual(torch.from_numpy(qpos)).abs().max() < 1e-9
+    assert limit_violation(model, qpos).max() <= 1e-3  # of coupled joints; the independent ones keep a margin
+    lower, upper = independent_bounds(model, 0.01)
+    scalar = np.isin(model.couplings.independent, model.joint_dofs)
+    assert (qpos[:, model.joint_qpos] >= lower[scalar] - 1e-12).all()
+    assert (qpos[:, model.joint_qpos] <= upper[scalar] + 1e-12).all()
+
+
+@pytest.mark.parametrize("name", ["arms", "body"])
+def test_the_cost_never_increases(name, request):
+    model = request.getfixturevalue(name)
+    random = np.random.default_rng(2)
+    targets = targets_of(model, smooth_movement(model, 10, seed=3))
+    targets = replace(targets, positions=targets.positions + random.normal(scale=0.05, size=targets.positions.shape))
+    problem = _Problem(model, targets, DT, IKConfig())
+    costs, steps = [problem.cost(problem.initial_guess())], []
+    solution = solve(model, targets, DT, on_iteration=lambda step, cost: (steps.append(step), costs.append(cost)))
+    assert len(costs) > 3
+    assert (np.diff(costs) < 0).all()
+    assert steps == list(range(1, solution.iterations + 1))
+    assert problem.cost(torch.from_numpy(solution.qpos)) == pytest.approx(costs[-1], rel=1e-12)
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+@pytest.mark.parametrize("damping", [1e-9, 1e-3, 10.0])
+def test_the_banded_solution_is_that_of_the_dense_normal_equations(small, blocking, damping):
+    frames, n = small.frames, small.n
+    hessian, gradient = (x.numpy() for x in small.normal_equations(small.initial_guess()))
+    random = np.random.default_rng(0)
+    blocked = random.uniform(size=(frames, n)) < (0.3 if blocking else 0.0)
+    dense = np.zeros((frames, n, frames, n))
+    for t in range(frames):
+        dense[t, :, t] = hessian[t]
+        diagonal = np.diag(hessian[t])
+        dense[t, :, t] += damping * np.diag(np.maximum(diagonal, 1e-6))
+    second = np.diff(np.eye(frames), n=2, axis=0)
+    dense += small.smooth * np.einsum("st,ij->sitj", second.T @ second, np.eye(n))
+    dense, free = dense.reshape(frames * n, frames * n), ~blocked.ravel()
+    expected = np.zeros(frames * n)
+    expected[free] = np.linalg.solve(dense[np.ix_(free, free)], gradient.ravel()[free])
+    found = small._solve(hessian, gradient, blocked, damping)
+    np.testing.assert_allclose(found.ravel(), expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
+
+
+def test_the_descent_direction_is_minus_half_the_gradient_of_the_cost(small):
+    qpos = small.initial_guess()
+    _, gradient = small.normal_equations(qpos)
+    random, step = np.random.default_rng(4), 1e-6
+    for _ in range(5):
+        along = torch.from_numpy(random.normal(size=(small.frames, small.n)))
+        change = small.cost(small.move(qpos, step * along)) - small.cost(small.move(qpos, -step * along))
+        expected = -2.0 * float((gradient * along).sum())
+        assert change / (2 * step) == pytest.approx(expected, rel=2e-3, abs=1e-6)
+
+
+def test_smoothing_makes_joints_smoother_and_tracking_worse(arms):
+    truth = smooth_movement(arms, 30)
+    targets = targets_of(arms, truth)
+    noisy = targets.positions + np.random.default_rng(5).normal(scale=0.01, size=targets.positions.shape)
+    roughness, error = [], []
+    for weight in (1e-10, 1e-6):
+        qpos = solve(arms, replace(targets, positions=noisy), DT, IKConfig(acceleration=weight)).qpos
+        roughness.append(np.abs(np.diff(qpos, n=2, axis=0)).mean())
+        sites = Kinematics(arms)(torch.from_numpy(qpos), jacobian=False).position.numpy()
+        error.append(np.linalg.norm(sites - noisy, axis=-1).mean())
+    assert roughness[1] < 0.5 * roughness[0]
+    assert error[1] > error[0]
+
+
+@pytest.mark.parametrize("name", ["arms", "body"])
+def test_bounds_on_drivers_keep_the_coupled_joints_in_their_ranges(name, request):
+    model = request.getfixturevalue(name)
+    lower, upper = independent_bounds(model, 0.01)
+    scalar = np.isin(model.couplings.independent, model.joint_dofs)
+    assert np.isinf(lower[~scalar]).all()
+    assert (lower[scalar] < upper[scalar]).all()
+    random = np.random.default_rng(6)
+    qpos = np.tile(model.mj_model.qpos0, (200, 1))
+    qpos[:, model.joint_qpos] = random.uniform(lower[scalar], upper[scalar], size=(200, scalar.sum()))
+    qpos[0, model.joint_qpos], qpos[1, model.joint_qpos] = lower[scalar], upper[scalar]
+    qpos = model.couplings.project_qpos(torch.from_numpy(qpos)).numpy()
+    assert limit_violation(model, qpos).max() <= 1e-3
+
+
+def test_solving_leaves_the_number_of_threads_as_it_was(arms):
+    before = torch.get_num_threads()
+    solve(arms, targets_of(arms, smooth_movement(arms, 3)), DT, IKConfig(max_iterations=1))
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("frames", [2, 3])
+def test_the_shortest_clips_can_be_solved(arms, frames):
+    targets = targets_of(arms, smooth_movement(arms, frames))
+    found = solve(arms, targets, DT, IKConfig(posture=1e-7))
+    sites = Kinematics(arms)(torch.from_numpy(found.qpos), jacobian=False).position.numpy()
+    assert np.linalg.norm(sites - targets.positions, axis=-1).max() < 5e-3
