@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from musclewarp.motion.motion import Motion
     from musclewarp.references import Reference
     from musclewarp.references.library import ReferenceLibrary, load_library
-    from musclewarp.retarget import retarget
 
-_HOMES = {  # name: module; imported on first use, so that `import musclewarp` is quick
+# name: module; imported on first use, so that `import musclewarp` is quick. `retarget` is not among them: the name is the
+# folder's (`from musclewarp.retarget import retarget`).
+_HOMES = {
     "EnvConfig": "envs",
     "ImitationEnv": "envs",
     "RewardConfig": "envs",
@@ -37,7 +38,6 @@ _HOMES = {  # name: module; imported on first use, so that `import musclewarp` i
     "Reference": "references",
     "ReferenceLibrary": "references.library",
     "load_library": "references.library",
-    "retarget": "retarget",
 }
 
 __all__ = [
@@ -59,7 +59,6 @@ __all__ = [
     "load_model",
     "load_policy",
     "read_amass",
-    "retarget",
 ]
 
 try:
