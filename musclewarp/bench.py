@@ -27,6 +27,7 @@ from mujoco.batch import Batch
 
 from musclewarp.engines.native import NativeEngine, available_threads
 from musclewarp.envs import EnvConfig, ImitationEnv
+from musclewarp.errors import ConfigError
 from musclewarp.learning.ppo import PPO, PPOConfig
 from musclewarp.models import MuscleModel, PhysicsConfig, load_model
 from musclewarp.motion.amass import read_amass
@@ -47,6 +48,8 @@ def bench_env(model_name: str, worlds: int, seconds: float) -> dict[str, Any]:
         worlds: N.
         seconds: wall time for the comparison, and again for training.
     """
+    if model_name not in _CASES:
+        raise ConfigError(f"there is no case for model '{model_name}'; choose one of {', '.join(sorted(_CASES))}")
     clip, physics = _CASES[model_name]
     model = load_model(model_name, physics=physics)
     reference = retarget(read_amass(_CLIPS / clip), model)

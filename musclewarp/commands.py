@@ -19,7 +19,7 @@ from rich.table import Table
 
 from musclewarp.engines import make_engine
 from musclewarp.engines.health import check_dump_model, load_dump, replay
-from musclewarp.errors import FileError, MusclewarpError
+from musclewarp.errors import ConfigError, FileError, MusclewarpError
 from musclewarp.evaluation.evaluator import evaluate
 from musclewarp.evaluation.trial import SUFFIX as TRIAL_SUFFIX
 from musclewarp.evaluation.trial import Trial
@@ -51,6 +51,8 @@ def retarget_clips(
     Returns:
         The references written.
     """
+    if not 0.0 < dt <= 0.08:
+        raise ConfigError(f"--dt is {dt} s; give the seconds of a control step, in (0, 0.08]")
     console = Console(stderr=True)
     model = load_model(model_name, fingers, PhysicsConfig(timestep=dt / 4, substeps=4))
     written: list[Path] = []

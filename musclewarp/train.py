@@ -18,17 +18,23 @@ if __name__ == "__main__":  # run as a script, by a launcher: the package's fold
     sys.path = [path for path in sys.path if os.path.realpath(path or ".") != folder]
 
 import logging
+import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import fields
+from difflib import get_close_matches
+from itertools import pairwise
 from typing import Any
 
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+import jsonargparse
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from musclewarp.envs import EnvConfig
 from musclewarp.errors import MusclewarpError
 from musclewarp.launch import trainer_defaults
 from musclewarp.learning.callbacks import Checkpoints, Progress
+from musclewarp.learning.policy import load_policy
 from musclewarp.learning.ppo import PPO, PPOConfig
 
 _QUIET = (  # what Lightning and its dependencies say that a user of this command can do nothing about
@@ -37,6 +43,7 @@ _QUIET = (  # what Lightning and its dependencies say that a user of this comman
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*smaller than the logging interval.*",
 )
+_GROUPS = {"env": EnvConfig, "ppo": PPOConfig}
 
 
 class TrainingCLI(LightningCLI):
@@ -48,6 +55,11 @@ class TrainingCLI(LightningCLI):
         parser.add_argument("--out", type=str, default="runs/latest", help="folder for checkpoints, policy and logs")
         parser.link_arguments("env", "model.env", apply_on="instantiate")
         parser.link_arguments("ppo", "model.ppo", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        super().parse_arguments(parser, args)
+        if checkpoint := self.config[self.config.subcommand].get("ckpt_path"):
+            load_policy(checkpoint)  # what is no checkpoint is refused here, with a sentence
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         out = self.config[self.subcommand].out
@@ -80,13 +92,30 @@ def main(argv: Sequence[str] | None = None) -> int:
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
             trainer_defaults=defaults,
-            parser_kwargs={"parser_mode": "omegaconf+"},
+            parser_kwargs={"parser_mode": "omegaconf+", "exit_on_error": False, "fit": {"exit_on_error": False}},
             args=list(argv) if argv is not None else None,
         )
     except MusclewarpError as error:
-        print(f"musclewarp: {error}", file=sys.stderr)
+        print(f"musclewarp fit: {error}", file=sys.stderr)
+        return 2
+    except jsonargparse.ArgumentError as error:
+        print(f"musclewarp fit: {_explain(error, sys.argv[1:] if argv is None else argv)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _explain(error: jsonargparse.ArgumentError, argv: Sequence[str]) -> str:
+    """One line: which file, what is wrong there, and the key that was probably meant."""
+    text = " ".join(str(error).split())
+    keys = [f"{group}.{field.name}" for group, kind in _GROUPS.items() for field in fields(kind)]
+    named = re.search(rf"({'|'.join(_GROUPS)})(\.\w+)+", text)
+    hint = "`musclewarp fit --help` lists every key"
+    if named and named[0] not in keys and (close := get_close_matches(named[0], keys, n=1)):
+        hint = f"did you mean '{close[0]}'? {hint}"
+    following = [value for option, value in pairwise(argv) if option in ("--config", "-c")]
+    typed = named and any(part.startswith(f"--{named[0]}") for part in argv)
+    files = "" if typed or "config" in text.split('"')[1:2] else "".join(f"{name}: " for name in following)
+    return f"{files}{text}; {hint}"
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, 
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's unpickler raises a dozen kinds on broken bytes
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
         raise FileError(f"{path}: not a checkpoint, or truncated ({reason})") from error
     if not isinstance(checkpoint, dict):
         raise FileError(f"{path}: not a checkpoint of musclewarp")
