@@ -10,7 +10,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from musclewarp.envs import EnvConfig, ImitationEnv, imitation
+from musclewarp.envs import EnvConfig, ImitationEnv, RewardConfig, imitation
 from musclewarp.learning.ppo import PPO, PPOConfig
 from musclewarp.models import PhysicsConfig, load_model
 from musclewarp.references import make_reference
@@ -42,13 +42,29 @@ def quick_model(arms, monkeypatch):
 
 @pytest.fixture(scope="session")
 def env_config(references):
-    return EnvConfig(references=str(references), num_worlds=WORLDS, engine="native", episode_seconds=0.5)
+    return EnvConfig(
+        references=str(references),
+        num_worlds=WORLDS,
+        engine="native",
+        episode_seconds=0.5,
+        observations=("joint_pos", "joint_vel", "activation", "ahead_joint_pos", "stretch", "stretch_velocity"),
+        rewards={"site_position": RewardConfig(1.0, 0.1)},
+        terminations={"site_deviation": 0.25},
+    )
 
 
 @pytest.fixture(scope="session")
 def config():
     """Five updates of 32 frames."""
-    return PPOConfig(total_frames=5 * WORLDS * HORIZON, horizon=HORIZON, minibatch=16, epochs=2, hidden=(16,))
+    return PPOConfig(
+        total_frames=5 * WORLDS * HORIZON,
+        horizon=HORIZON,
+        minibatch=16,
+        epochs=2,
+        hidden=(16,),
+        learning_rate=3e-4,
+        learning_rate_bounds=(1e-5, 1e-2),
+    )
 
 
 @pytest.fixture
@@ -67,6 +83,19 @@ def make_ppo(env_config, config, quick_model):
 
     def make(**changes):
         return PPO(env_config, dataclasses.replace(config, **changes))
+
+    return make
+
+
+@pytest.fixture
+def ready(make_ppo):
+    """`ready(**changes)`: a learner with its environment and networks, without a Trainer."""
+
+    def make(**changes):
+        torch.manual_seed(0)
+        module = make_ppo(**changes)
+        module.setup("fit")
+        return module
 
     return make
 

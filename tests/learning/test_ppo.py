@@ -1,0 +1,213 @@
+"""The update: its objective against the paper's, its step size, its schedules, and what it changes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+import torch
+from lightning.pytorch.callbacks import Callback
+from torchrl.objectives import ClipPPOLoss
+
+from musclewarp.errors import ConfigError, SimulationError
+from musclewarp.learning import ppo
+from musclewarp.learning.ppo import PPOConfig
+
+
+def optimizer(rate):
+    return SimpleNamespace(param_groups=[{"lr": rate}])
+
+
+@pytest.fixture
+def estimated(ready):
+    """A learner and a rollout with advantages, of episodes that end by falls and by time-outs."""
+    module = ready()
+    rollout = module.rollouts.collect(40)
+    rollout["next", "terminated"][:, ::7] = True
+    rollout["next", "truncated"][:, ::7] = False
+    rollout["next", "truncated"][:, 3::7] = True
+    rollout["next", "done"] = rollout["next", "terminated"] | rollout["next", "truncated"]
+    module._estimate_advantages(rollout)
+    return module, rollout
+
+
+def test_the_loss_is_torchrls_and_not_functional(ready):
+    module = ready()
+    assert type(module.loss) is ClipPPOLoss
+    assert module.loss.functional is False
+    trained = {id(p) for p in module.loss.parameters() if p.requires_grad}
+    assert {id(p) for p in module.head.network.parameters()} <= trained
+    assert {id(p) for p in module.critic.parameters()} <= trained
+
+
+def test_the_loss_is_the_papers_clipped_objective(estimated):
+    module, rollout = estimated
+    samples = rollout.exclude("next").reshape(-1)
+    # an old policy that was another one, so that ratios pass the clip on both sides
+    samples["action_log_prob"] = samples["action_log_prob"] + 0.5 * torch.randn(len(samples))
+    with torch.no_grad():
+        losses = module.loss(samples.clone())
+        loc, scale = (x.double().numpy() for x in module.head(samples["observation"]))
+        value = module.critic.module(samples["observation"]).double().numpy()
+    action, advantage = samples["action"].double().numpy(), samples["advantage"].double().numpy()[:, 0]
+    density = scipy.stats.norm.logpdf(scipy.special.logit(action), loc, scale) - np.log(action * (1 - action))
+    ratio = np.exp(density.sum(-1) - samples["action_log_prob"].double().numpy())
+    low, high = 1 - module.config.clip, 1 + module.config.clip
+    assert (ratio < low).any()
+    assert (ratio > high).any()
+    objective = np.minimum(ratio * advantage, np.clip(ratio, low, high) * advantage).mean()
+    error = np.square(value - samples["value_target"].double().numpy()).mean()
+    assert float(losses["loss_objective"]) == pytest.approx(-objective, rel=1e-3, abs=1e-5)
+    assert float(losses["loss_critic"]) == pytest.approx(module.config.critic_weight * error, rel=1e-4)
+
+
+def test_value_targets_bootstrap_at_timeouts_and_not_at_falls(estimated):
+    module, rollout = estimated
+    following, gamma = rollout["next"], module.config.gamma
+    with torch.no_grad():
+        last = module.critic.module(following["observation"])
+    fallen, timed_out = following["terminated"], following["truncated"]
+    torch.testing.assert_close(rollout["value_target"][fallen], following["reward"][fallen])
+    expected = following["reward"] + gamma * last
+    torch.testing.assert_close(rollout["value_target"][timed_out], expected[timed_out])
+
+
+def test_advantages_are_normalised_over_the_whole_batch(estimated):
+    advantage = estimated[1]["advantage"]
+    assert float(advantage.mean()) == pytest.approx(0.0, abs=1e-5)
+    assert float(advantage.square().mean()) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize(("factor", "direction"), [(10.0, -1), (1.0, 0), (0.1, 1)])
+def test_the_step_size_shrinks_when_the_policy_moves_too_far_and_grows_when_too_little(factor, direction, make_ppo):
+    module, steered = make_ppo(), optimizer(1e-3)
+    module._steer(steered, factor * module.config.kl_target)
+    assert np.sign(steered.param_groups[0]["lr"] - 1e-3) == direction
+
+
+def test_the_step_size_stays_in_its_bounds(make_ppo):
+    module = make_ppo(learning_rate_bounds=(5e-4, 2e-3))
+    for kl, bound in ((1e3, 5e-4), (0.0, 2e-3)):
+        steered = optimizer(1e-3)
+        for _ in range(20):
+            module._steer(steered, kl)
+        assert steered.param_groups[0]["lr"] == bound
+
+
+def test_the_policys_change_is_the_divergence_of_gaussians(ready):
+    module = ready()
+    samples = module.rollouts.collect(300).exclude("next").reshape(-1)
+    assert float(module._policy_change(samples)) == pytest.approx(0.0, abs=1e-6)
+    shift = 0.05
+    module.head.network[-1].bias.data += shift  # every logit moves by the same
+    scale = module.head.log_std.detach().exp()
+    exact = float((shift**2 / (2 * scale**2)).sum())
+    assert float(module._policy_change(samples)) == pytest.approx(exact, rel=0.15)
+
+
+def test_schedules_count_environment_frames(make_ppo):
+    module = make_ppo()
+    module.build(5, 3, {})
+    total = module.config.total_frames
+    for frames, expected in ((0, 0.8), (total // 2, 0.6), (total, 0.4), (3 * total, 0.4)):
+        module.frames = frames
+        assert module._interpolate(0.8, 0.4) == pytest.approx(expected)
+
+
+def test_exploration_follows_its_schedule_and_no_gradient(fit):
+    module = fit(initial_std=0.5, final_std=0.3)
+    torch.testing.assert_close(module.head.log_std.detach().exp(), torch.full_like(module.head.log_std, 0.3))
+    assert not module.head.log_std.requires_grad
+
+
+def test_exploration_learns_if_asked(fit):
+    module = fit(learn_std=True, initial_std=0.5, final_std=0.3)
+    std = module.head.log_std.detach().exp()
+    assert (std != 0.5).all()
+    assert (std > 0.4).all()
+
+
+class Record(Callback):
+    """Logged metrics and the step size after every update; the weights before the first."""
+
+    def on_train_start(self, trainer, pl_module):
+        self.weights = {key: value.clone() for key, value in pl_module.state_dict().items()}
+        self.rows = []
+
+    def on_train_batch_end(self, trainer, pl_module, *args):
+        self.rows.append({key: float(value) for key, value in trainer.callback_metrics.items()})
+
+
+def test_training_changes_every_weight_and_stays_finite(fit, config):
+    record = Record()
+    module = fit(record)
+    after = module.state_dict()
+    assert all(value.isfinite().all() for value in after.values())
+    still = [key for key, value in record.weights.items() if key.startswith("actor") and torch.equal(value, after[key])]
+    assert not still
+    assert len(record.rows) == module.updates == 5
+    assert all(np.isfinite(list(row.values())).all() for row in record.rows)
+    assert [row["frames"] for row in record.rows] == [32, 64, 96, 128, 160]
+    low, high = config.learning_rate_bounds
+    assert all(0.999 * low <= row["learning_rate"] <= 1.001 * high for row in record.rows)
+    assert all(row["kl"] > 0 for row in record.rows)
+
+
+def test_frames_are_counted_over_all_ranks(fit, monkeypatch):
+    monkeypatch.setattr(ppo, "world_size", lambda: 3)  # of three ranks, this is one
+    module = fit()
+    assert module.frames == module.updates * 3 * 32
+    assert module.updates == 2  # of 160 frames
+
+
+def test_the_normaliser_knows_everything_that_was_collected(fit):
+    module = fit()
+    assert module.normalizer.count == 4 * 16 + module.frames  # a first look, then every rollout
+
+
+def test_an_environment_that_breaks_too_often_stops_training(fit, at_update):
+    def poison(trainer, module):
+        module.env.quarantine.world_steps = 2000
+        module.env.quarantine.count.fill_(1000)
+
+    with pytest.raises(SimulationError, match="1000 of"):
+        fit(at_update(1, poison))
+
+
+def test_without_a_trainer_there_is_no_environment(make_ppo):
+    with pytest.raises(ConfigError, match="setup"):
+        make_ppo().env  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("total_frames", 0),
+        ("horizon", 0),
+        ("epochs", 0),
+        ("minibatch", -1),
+        ("learning_rate", 0.0),
+        ("kl_target", 0.0),
+        ("initial_std", 0.0),
+        ("gamma", 1.5),
+        ("lam", -0.1),
+        ("initial_excitation", 1.0),
+        ("final_std", 0.0),
+        ("kl_target_end", -1.0),
+        ("clip", 0.0),
+        ("max_grad_norm", 0.0),
+        ("hidden", (0,)),
+        ("learning_rate_bounds", (1e-2, 1e-5)),
+        ("learning_rate_bounds", (0.0, 1e-5)),
+        ("critic_weight", -1.0),
+        ("entropy_weight", -1.0),
+        ("gamma", float("nan")),
+        ("learning_rate", float("nan")),
+    ],
+)
+def test_a_bad_number_names_its_key(name, value):
+    with pytest.raises(ConfigError, match=rf"ppo\.{name}"):
+        PPOConfig(**{name: value})

@@ -1,0 +1,230 @@
+"""The command line: what a user is told for bad input, and what stands afterwards.
+
+`python -m pytest tests/test_cli.py -k bad -s` prints every message.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from musclewarp import commands
+from musclewarp.cli import main
+from musclewarp.envs import imitation
+from musclewarp.learning.policy import load_policy
+from musclewarp.models import PhysicsConfig, load_model
+from musclewarp.motion.amass import read_amass
+from musclewarp.references import make_reference
+from musclewarp.references.reference import SUFFIX
+
+ROOT = Path(__file__).resolve().parents[1]
+ARMS = ROOT / "data" / "motions" / "demo" / "arms.npz"
+TINY = ["--env.num_worlds=2", "--env.engine=native", "--ppo.hidden=[4]", "--ppo.horizon=2", "--ppo.total_frames=8"]
+TINY += ["--ppo.minibatch=4", "--trainer.accelerator=cpu"]
+
+
+@pytest.fixture(scope="module")
+def quick_load():
+    """`load_model` that compiles each model once."""
+    return functools.cache(load_model)
+
+
+@pytest.fixture(autouse=True)
+def quiet(quick_load, monkeypatch, tmp_path):
+    """Every test in a folder of its own, with models that are compiled once."""
+    monkeypatch.chdir(tmp_path)
+    for module in (commands, imitation):
+        monkeypatch.setattr(module, "load_model", quick_load)
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory, quick_load):
+    """Good files, and ways to spoil them: `workshop / refs`, `slow`, `legs`, `run`, and clips."""
+    folder = tmp_path_factory.mktemp("workshop")
+    arms = quick_load("bimanual", False, PhysicsConfig())
+    qpos = np.tile(arms.mj_model.qpos0, (20, 1))
+    qpos[:, arms.joint_qpos] += 0.1 * np.sin(np.linspace(0, 2, 20))[:, None]
+    make_reference(arms, qpos, 0.02, "wave").save(folder / "refs" / f"wave{SUFFIX}")
+    make_reference(arms, qpos, 0.01, "wave").save(folder / "slow" / f"wave{SUFFIX}")
+    whole = quick_load("myofullbody", False, PhysicsConfig())
+    make_reference(whole, np.tile(whole.mj_model.qpos0, (5, 1)), 0.02, "stand").save(folder / "legs" / f"stand{SUFFIX}")
+    with np.load(ARMS) as clip:
+        arrays = dict(clip)
+    np.savez(folder / "wide.npz", **arrays | {"poses": arrays["poses"][:, :100]})
+    poses = arrays["poses"].copy()
+    poses[7, 4] = np.nan
+    np.savez(folder / "nan.npz", **arrays | {"poses": poses})
+    (folder / "cut.npz").write_bytes(ARMS.read_bytes()[:5000])
+    (folder / "key.yaml").write_text("env:\n  num_wolds: 3\n")
+    (folder / "term.yaml").write_text("env:\n  rewards: {site_posiiton: {weight: 1.0}}\n")
+    (folder / "broken.yaml").write_text("env: [\n")
+    assert main(["fit", *TINY, f"--env.references={folder / 'refs'}", f"--out={folder / 'run'}"]) == 0
+    (folder / "cut.ckpt").write_bytes((folder / "run" / "last.ckpt").read_bytes()[:3000])
+    return folder
+
+
+BAD = {  # what is wrong: the arguments, with files of the workshop in {braces}, and what the message must say
+    "clip that is missing": (["retarget", "{no.npz}"], ["no.npz", "no such file"]),
+    "clip with poses of a wrong width": (["retarget", "{wide.npz}"], ["wide.npz", "100 wide", "156 (SMPL-H)"]),
+    "clip with a NaN": (["retarget", "{nan.npz}"], ["nan.npz", "nan", "frame 7, joint 1 (left_hip)"]),
+    "clip that is truncated": (["retarget", "{cut.npz}"], ["cut.npz", "truncated"]),
+    "model that is unknown": (["retarget", str(ARMS), "--model", "biped"], ["'biped'", "bimanual, myofullbody"]),
+    "control step that is no number": (["retarget", str(ARMS), "--dt", "fast"], ["--dt", "'fast'"]),
+    "control step that is negative": (["retarget", str(ARMS), "--dt=-1"], ["--dt is -1.0 s", "control step"]),
+    "references that are missing": (["fit", *TINY, "--env.references={no}"], ["no:", "musclewarp retarget"]),
+    "references folder that is empty": (
+        ["fit", *TINY, "--env.references={run}"],
+        ["run", SUFFIX, "musclewarp retarget"],
+    ),
+    "references of the other model": (
+        ["fit", *TINY, "--env.references={legs}"],
+        ["stand", "'myofullbody'", "'bimanual'"],
+    ),
+    "references at another rate": (["fit", *TINY, "--env.references={slow}"], ["0.01 s", "0.02 s", "--dt 0.02"]),
+    "key that is unknown, in a file": (
+        ["fit", "--config", "{key.yaml}"],
+        ["key.yaml", "env.num_wolds", "did you mean 'env.num_worlds'", "fit --help"],
+    ),
+    "key that is unknown, typed": (["fit", *TINY, "--ppo.gama", "1"], ["--ppo.gama", "did you mean 'ppo.gamma'"]),
+    "term that is unknown": (["fit", "--config", "{term.yaml}"], ["env.rewards", "site_posiiton", "'site_position'"]),
+    "number that is out of range": (["fit", *TINY, "--env.num_worlds=0"], ["env.num_worlds is 0", "at least 1"]),
+    "number that is a word": (["fit", *TINY, "--ppo.gamma=much"], ["ppo.gamma", "much", "float"]),
+    "config that is missing": (["fit", "--config", "{no.yaml}"], ["no.yaml", "not exist"]),
+    "config that is not YAML": (["fit", "--config", "{broken.yaml}"], ["broken.yaml"]),
+    "checkpoint to resume that is missing": (["fit", *TINY, "--ckpt_path={no.ckpt}"], ["no.ckpt", "no such file"]),
+    "checkpoint to resume that is truncated": (
+        ["fit", *TINY, "--ckpt_path={cut.ckpt}"],
+        ["cut.ckpt", "truncated"],
+    ),
+    "checkpoint that is missing": (["evaluate", "{no.ckpt}"], ["no.ckpt", "no such file", "musclewarp fit"]),
+    "checkpoint that is truncated": (["evaluate", "{cut.ckpt}"], ["cut.ckpt", "truncated"]),
+    "references of the other model, to evaluate on": (
+        ["evaluate", "{run/last.ckpt}", "--references", "{legs}"],
+        ["stand", "'myofullbody'", "'bimanual'"],
+    ),
+    "engine that is unknown": (["evaluate", "{run/last.ckpt}", "--engine", "unreal"], ["'unreal'", "native, warp"]),
+    "dump that is a policy": (["replay", "{run/policy.safetensors}"], ["policy.safetensors", "'quarantined world'"]),
+    "model that cannot be measured": (["bench", "env", "--model", "biped"], ["'biped'", "bimanual, myofullbody"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_clear_line_and_status_2(case, workshop, capfd, recwarn):
+    arguments, says = BAD[case]
+    filled = [text.replace("{", f"{workshop}/").replace("}", "") for text in arguments]
+    capfd.readouterr()
+    try:
+        status = main(filled)
+    except SystemExit as error:  # argparse's own
+        status = error.code
+    captured = capfd.readouterr()
+    lines = [line for line in captured.err.splitlines() if line and not line.startswith(("usage:", " "))]
+    lines = [line for line in lines if "Seed set to" not in line]
+    message = lines[-1] if lines else ""
+    with capfd.disabled():
+        print(f"\n{case}\n    {message.replace(str(workshop), '...')}")
+    assert status == 2
+    assert len(lines) == 1, captured.err
+    assert "Traceback" not in captured.out + captured.err
+    for text in says:
+        assert text in message
+    assert len(message) < 400
+
+
+def run(*arguments):
+    """The command in a process of its own."""
+    # without coverage's trace, and without what a launcher around this test may have said
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("LT_", "PYTEST_", "COVERAGE_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "musclewarp.cli", *map(str, arguments)],
+        env=environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+
+
+def test_a_misspelled_key_shows_no_traceback_in_a_process_of_its_own(workshop):
+    done = run("fit", "--config", workshop / "key.yaml")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("musclewarp fit: ")
+
+
+@pytest.mark.parametrize("command", [[], ["retarget"], ["evaluate"], ["replay"], ["bench"], ["demo"]])
+def test_help_says_what_a_command_does(command, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        main([*command, "--help"])
+    assert leaving.value.code == 0
+    assert "usage: musclewarp" in (text := capsys.readouterr().out)
+    assert len(text.splitlines()) > 5
+
+
+def test_help_of_fit_shows_the_keys_of_task_and_learner(capsys):
+    with pytest.raises(SystemExit) as leaving:
+        main(["fit", "--help"])
+    assert leaving.value.code == 0
+    text = capsys.readouterr().out
+    assert "--env.num_worlds" in text
+    assert "--ppo.gamma" in text
+
+
+def test_help_is_quick_for_it_imports_neither_torch_nor_mujoco():
+    code = """
+import contextlib, sys, time
+from musclewarp.cli import main
+with contextlib.suppress(SystemExit):
+    main(["--help"])
+print(time.process_time(), {"torch", "mujoco", "lightning"} & set(sys.modules))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    seconds, imported = done.stdout.splitlines()[-1].split(" ", 1)
+    assert float(seconds) < 1.0
+    assert imported == "set()"
+
+
+def test_a_bad_clip_does_not_stop_the_good_one(workshop, tmp_path, capsys):
+    with np.load(ARMS) as clip:
+        short = {key: value[:120] if key in ("poses", "trans") else value for key, value in clip.items()}
+    np.savez(tmp_path / "short.npz", **short)
+    assert main(["retarget", str(workshop / "nan.npz"), str(tmp_path / "short.npz"), "--out", str(tmp_path / "o")]) == 2
+    assert {path.name for path in (tmp_path / "o").iterdir()} == {f"short{SUFFIX}", "short.quality.json"}
+    assert "nan.npz" in capsys.readouterr().err
+    quality = json.loads((tmp_path / "o" / "short.quality.json").read_text())
+    assert quality["target_error_m"] < 0.05
+    assert read_amass(tmp_path / "short.npz").num_frames == 120
+
+
+def test_evaluate_writes_the_numbers_and_the_trials(workshop, tmp_path, capsys):
+    arguments = ["evaluate", workshop / "run" / "policy.safetensors", "--references", workshop / "refs"]
+    arguments += ["--json", tmp_path / "o.json", "--trials", tmp_path / "trials"]
+    assert main([str(part) for part in arguments]) == 0
+    result = json.loads((tmp_path / "o.json").read_text())
+    assert set(result) == {"policy", "untrained", "zero_excitation", "clips"}
+    assert len(list((tmp_path / "trials").iterdir())) == 3
+    shown = capsys.readouterr().out
+    assert f"{100 * result['policy']['relative_site_error_m']:.2f}" in shown
+
+
+def test_a_policy_of_another_body_is_refused(workshop, tmp_path, capsys):
+    policy = load_policy(workshop / "run" / "policy.safetensors")
+    other = replace(policy, model_hash="0" * 64).save(tmp_path / "other.safetensors")
+    assert main(["evaluate", str(other)]) == 2
+    assert "another version of 'bimanual'" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_status_130(monkeypatch, capsys):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "retarget_clips", interrupt)
+    assert main(["retarget", "a.npz"]) == 130
+    assert "interrupted" in capsys.readouterr().err
