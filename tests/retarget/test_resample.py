@@ -1,0 +1,117 @@
+"""Resampling: what is slow stays, what the new rate cannot hold goes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation, Slerp
+
+from musclewarp.errors import FileError
+from musclewarp.motion import rotations
+from musclewarp.motion.motion import SMPL_JOINTS, Motion
+from musclewarp.retarget.pipeline import resample
+
+ELBOW = SMPL_JOINTS.index("left_elbow")
+
+
+def motion_of(fps: float, seconds: float, rotvec=None, translation=None) -> Motion:
+    """The left elbow turns by `rotvec(time)`, the pelvis moves by `translation(time)`; the rest is still."""
+    time = np.arange(round(seconds * fps) + 1) / fps
+    local = np.tile(rotations.IDENTITY, (len(time), len(SMPL_JOINTS), 1))
+    if rotvec is not None:
+        local[:, ELBOW] = rotations.from_rotvec(rotvec(time))
+    moved = np.zeros((len(time), 3)) if translation is None else translation(time)
+    return Motion("made", local, moved, fps)
+
+
+def amplitude(signal: np.ndarray, rate: float, frequency: float) -> float:
+    """Of one frequency in `signal (T,)`, by least squares, away from the ends."""
+    inner = slice(round(0.5 * rate), len(signal) - round(0.5 * rate))
+    time = np.arange(len(signal))[inner] / rate
+    angle = 2 * np.pi * frequency * time
+    basis = np.stack([np.sin(angle), np.cos(angle), np.ones_like(time)], 1)
+    return float(np.linalg.norm(np.linalg.lstsq(basis, signal[inner], rcond=None)[0][:2]))
+
+
+def test_a_component_above_what_the_new_rate_holds_is_removed_and_a_slow_one_kept():
+    def wave(frequency):
+        return lambda time: 0.1 * np.sin(2 * np.pi * frequency * time)[:, None] * [1.0, 0.0, 0.0]
+
+    for key in ("rotvec", "translation"):
+        for frequency, low, high in ((2.0, 0.099, 0.101), (45.0, 0.0, 0.001), (30.0, 0.0, 0.03)):
+            made = resample(motion_of(120.0, 4.0, **{key: wave(frequency)}), 0.02)
+            signal = made.translation[:, 0]
+            if key == "rotvec":
+                signal = rotations.to_rotvec(made.rotations[:, ELBOW])[:, 0]
+            seen = min(frequency, abs(50.0 - frequency))  # where it would fold to
+            assert low <= amplitude(signal, 50.0, seen) <= high, (key, frequency)
+
+
+def test_24_hz_are_attenuated_where_50_hz_can_only_just_hold_them():
+    made = motion_of(120.0, 4.0, translation=lambda t: np.sin(2 * np.pi * 24 * t)[:, None] * [1.0, 0, 0])
+    assert amplitude(resample(made, 0.02).translation[:, 0], 50.0, 24.0) < 0.3
+
+
+def test_what_the_new_rate_can_hold_is_not_filtered():
+    made = motion_of(30.0, 4.0, translation=lambda t: np.sin(2 * np.pi * 10 * t)[:, None] * [1.0, 0, 0])
+    resampled = resample(made, 1 / 60)
+    np.testing.assert_allclose(resampled.translation[::2], made.translation, atol=1e-12)
+
+
+@pytest.mark.parametrize(("fps", "dt"), [(30.0, 0.02), (60.0, 0.01), (50.0, 0.02)])
+def test_a_rotation_at_constant_speed_is_kept_exactly_between_the_frames(fps, dt):
+    axis = np.array([1.0, -2.0, 2.0])
+    resampled = resample(motion_of(fps, 2.0, rotvec=lambda t: t[:, None] * axis), dt)
+    time = dt * np.arange(resampled.num_frames)
+    expected = Rotation.from_rotvec(time[:, None] * axis)
+    found = Rotation.from_quat(resampled.rotations[:, ELBOW], scalar_first=True)
+    assert (expected.inv() * found).magnitude().max() < 1e-9
+
+
+def test_a_rotation_at_constant_speed_survives_the_low_pass():
+    axis = np.array([1.0, -2.0, 2.0])
+    resampled = resample(motion_of(120.0, 3.0, rotvec=lambda t: t[:, None] * axis), 0.02)
+    time = 0.02 * np.arange(resampled.num_frames)
+    expected = Rotation.from_rotvec(time[:, None] * axis)
+    found = Rotation.from_quat(resampled.rotations[:, ELBOW], scalar_first=True)
+    error = (expected.inv() * found).magnitude()
+    assert error[20:-20].max() < 1e-4
+    assert error.max() < 0.02  # at the ends the filter has to guess
+
+
+def test_between_frames_rotations_are_those_of_scipys_slerp():
+    random = np.random.default_rng(0)
+    local = np.tile(rotations.IDENTITY, (6, len(SMPL_JOINTS), 1))
+    local[:, ELBOW] = rotations.from_rotvec(np.cumsum(random.normal(scale=0.4, size=(6, 3)), axis=0))
+    resampled = resample(Motion("made", local, np.zeros((6, 3)), 20.0), 0.02)
+    slerp = Slerp(np.arange(6) / 20.0, Rotation.from_quat(local[:, ELBOW], scalar_first=True))
+    expected = slerp(np.minimum(0.02 * np.arange(resampled.num_frames), 0.25))
+    found = Rotation.from_quat(resampled.rotations[:, ELBOW], scalar_first=True)
+    assert (expected.inv() * found).magnitude().max() < 1e-9
+
+
+def test_sign_flips_of_quaternions_are_no_movement():
+    made = motion_of(120.0, 2.0, rotvec=lambda t: np.sin(t)[:, None] * [0.5, 0.2, 0.0])
+    flipped = made.rotations.copy()
+    flipped[::3] *= -1
+    other = resample(Motion("flipped", flipped, made.translation, made.fps), 0.02)
+    found, expected = (
+        Rotation.from_quat(m.rotations[:, ELBOW], scalar_first=True) for m in (other, resample(made, 0.02))
+    )
+    assert (expected.inv() * found).magnitude().max() < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("fps", "frames", "dt", "expected"), [(120.0, 241, 0.02, 101), (60.0, 61, 0.02, 51), (30.0, 4, 0.02, 6)]
+)
+def test_the_clip_keeps_its_length_and_takes_the_new_rate(fps, frames, dt, expected):
+    resampled = resample(motion_of(fps, (frames - 1) / fps), dt)
+    assert resampled.num_frames == expected
+    assert resampled.fps == pytest.approx(1 / dt)
+    assert resampled.duration <= (frames - 1) / fps + 1e-9
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_clip_that_is_too_short_is_refused_by_name(frames):
+    with pytest.raises(FileError, match=r"'made' lasts 0\.0\d* s: too short for frames every 0\.020 s"):
+        resample(motion_of(120.0, (frames - 1) / 120.0), 0.02)
