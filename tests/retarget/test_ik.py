@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -44,6 +44,12 @@ def targets_of(model: MuscleModel, qpos: np.ndarray) -> Targets:
     return Targets(poses.position.numpy(), turned)
 
 
+def smoothing(weight: float, **changes) -> IKConfig:
+    """The same weight on the acceleration of every joint."""
+    names = [field.name for field in fields(IKConfig) if field.name.endswith("acceleration")]
+    return IKConfig(**dict.fromkeys(names, weight), **changes)
+
+
 @pytest.fixture(scope="module")
 def small(arms: MuscleModel) -> _Problem:
     """Six frames of both arms."""
@@ -55,7 +61,7 @@ def test_a_movement_of_the_model_itself_is_recovered(name, request):
     model = request.getfixturevalue(name)
     truth = smooth_movement(model, 40)
     targets = targets_of(model, truth)
-    solution = solve(model, targets, DT, IKConfig(posture=1e-7, acceleration=1e-11, tolerance=1e-6))
+    solution = solve(model, targets, DT, smoothing(1e-11, posture=1e-7, tolerance=1e-6))
     assert solution.converged
     found = Kinematics(model)(torch.from_numpy(solution.qpos), jacobian=False).position.numpy()
     distance = np.linalg.norm(found - targets.positions, axis=-1)
@@ -107,7 +113,8 @@ def test_the_banded_solution_is_that_of_the_dense_normal_equations(small, blocki
         diagonal = np.diag(hessian[t])
         dense[t, :, t] += damping * np.diag(np.maximum(diagonal, 1e-6))
     second = np.diff(np.eye(frames), n=2, axis=0)
-    dense += small.smooth * np.einsum("st,ij->sitj", second.T @ second, np.eye(n))
+    weights = np.diag(np.broadcast_to(np.asarray(small.smooth), n))
+    dense += np.einsum("st,ij->sitj", second.T @ second, weights)
     dense, free = dense.reshape(frames * n, frames * n), ~blocked.ravel()
     expected = np.zeros(frames * n)
     expected[free] = np.linalg.solve(dense[np.ix_(free, free)], gradient.ravel()[free])
@@ -132,7 +139,7 @@ def test_smoothing_makes_joints_smoother_and_tracking_worse(arms):
     noisy = targets.positions + np.random.default_rng(5).normal(scale=0.01, size=targets.positions.shape)
     roughness, error = [], []
     for weight in (1e-10, 1e-6):
-        qpos = solve(arms, replace(targets, positions=noisy), DT, IKConfig(acceleration=weight)).qpos
+        qpos = solve(arms, replace(targets, positions=noisy), DT, smoothing(weight)).qpos
         roughness.append(np.abs(np.diff(qpos, n=2, axis=0)).mean())
         sites = Kinematics(arms)(torch.from_numpy(qpos), jacobian=False).position.numpy()
         error.append(np.linalg.norm(sites - noisy, axis=-1).mean())
@@ -164,6 +171,6 @@ def test_solving_leaves_the_number_of_threads_as_it_was(arms):
 @pytest.mark.parametrize("frames", [2, 3])
 def test_the_shortest_clips_can_be_solved(arms, frames):
     targets = targets_of(arms, smooth_movement(arms, frames))
-    found = solve(arms, targets, DT, IKConfig(posture=1e-7))
+    found = solve(arms, targets, DT, smoothing(1e-11, posture=1e-7))
     sites = Kinematics(arms)(torch.from_numpy(found.qpos), jacobian=False).position.numpy()
     assert np.linalg.norm(sites - targets.positions, axis=-1).max() < 5e-3
