@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from musclewarp.references import Reference
     from musclewarp.references.library import ReferenceLibrary, load_library
 
-# name: module; imported on first use, so that `import musclewarp` is quick. `retarget` is not among them: the name is the
-# folder's (`from musclewarp.retarget import retarget`).
+# name: module; imported on first use, so that `import musclewarp` is quick. `retarget` is not among them: that name is
+# the folder's (`from musclewarp.retarget import retarget`).
 _HOMES = {
     "EnvConfig": "envs",
     "ImitationEnv": "envs",
