@@ -16,6 +16,13 @@ from musclewarp.files import read_arrays, write_arrays
 Floats = NDArray[np.float32]
 _KIND, _VERSION = "trial", 1
 SUFFIX = ".trial.safetensors"
+_HEADER: dict[str, Any] = {  # attribute: what it is in JSON
+    **dict.fromkeys(("clip", "controller", "model", "model_hash"), str),
+    **dict.fromkeys(("muscles", "joints", "sites", "feet"), list),
+    "dt": (int, float),
+    "failed_at": int,
+    "source": dict,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +95,14 @@ class Trial:
             FileError: the file is not a trial.
         """
         arrays, header = read_arrays(path, _KIND, _VERSION)
-        try:
-            names = {key: tuple(header[key]) for key in ("muscles", "joints", "sites", "feet")}
-            scalars = {key: header[key] for key in ("clip", "controller", "model", "model_hash", "dt", "failed_at")}
-            return cls(**scalars, **names, arrays=arrays, source=header["source"])
-        except (KeyError, TypeError) as error:
-            raise FileError(f"{path}: incomplete trial ({error!r})") from error
-
-
-_HEADER = ("clip", "controller", "model", "model_hash", "dt", "muscles", "joints", "sites", "feet", "failed_at")
+        for key, kind in _HEADER.items():
+            value = header.get(key)
+            if not isinstance(value, kind) or (kind is list and not all(isinstance(name, str) for name in value)):
+                raise FileError(f"{path}: incomplete trial: '{key}' is {value!r:.40}")
+        frames = {key: len(array) if array.ndim else 0 for key, array in arrays.items()}
+        if "qpos" not in arrays or set(frames.values()) - {frames["qpos"]}:
+            raise FileError(f"{path}: incomplete trial: every array, 'qpos' too, needs the same frames ({frames})")
+        values: dict[str, Any] = {
+            key: tuple(header[key]) if kind is list else header[key] for key, kind in _HEADER.items()
+        }
+        return cls(**values, arrays=arrays)
