@@ -1,0 +1,155 @@
+"""The evaluator: state and reference of the same frame, every clip once, the same numbers every time."""
+
+from __future__ import annotations
+
+import json
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from musclewarp.envs import ImitationEnv
+from musclewarp.evaluation import evaluator
+from musclewarp.evaluation.evaluator import (
+    SuccessRule,
+    _Recorder,
+    evaluate,
+    policy_controller,
+    run_trials,
+    zero_excitation,
+)
+from musclewarp.evaluation.metrics import frame_errors, summarize
+from musclewarp.references.library import ReferenceLibrary
+
+KEYS = {"success", "frame_coverage", "relative_site_error_m", "joint_error_rad", "joint_velocity_error_rad_s"}
+
+
+@pytest.fixture(scope="module")
+def result(policy, arms, library):
+    return evaluate(policy, arms, library)
+
+
+def leaves(value):
+    """Every number in nested dicts and lists."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [leaf for part in value for leaf in leaves(part)] if isinstance(value, list) else [value]
+
+
+def test_the_json_has_the_promised_keys_and_finite_numbers(result, clips):
+    numbers, _ = result
+    assert set(numbers) == {"policy", "untrained", "zero_excitation", "clips"}
+    assert [clip["name"] for clip in numbers["clips"]] == [clip.name for clip in clips]
+    for summary in (numbers["policy"], numbers["untrained"], numbers["zero_excitation"], *numbers["clips"]):
+        assert set(summary) >= KEYS
+        assert all(isinstance(summary[key], float) and math.isfinite(summary[key]) for key in KEYS)
+        assert 0 <= summary["success"] <= 1
+        assert 0 <= summary["frame_coverage"] <= 1
+    assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
+
+
+def test_every_clip_is_run_once_from_its_first_frame_to_its_last(result, clips):
+    for name, trials in result[1].items():
+        assert [(trial.clip, trial.num_frames) for trial in trials] == [(clip.name, clip.num_frames) for clip in clips]
+        assert {trial.controller for trial in trials} == {name}
+        for trial, clip in zip(trials, clips, strict=True):
+            np.testing.assert_allclose(trial["reference_qpos"], clip.qpos, atol=1e-6)
+            np.testing.assert_allclose(trial["reference_site_pos"], clip.site_positions, atol=1e-5)
+            np.testing.assert_allclose(trial["qpos"][0], clip.qpos[0], atol=1e-6)
+
+
+def test_state_and_reference_of_the_same_frame_are_compared(arms, library, config, clips):
+    env = ImitationEnv(config, model=arms, library=library, worlds=len(clips))
+    recorder = _Recorder(env, SuccessRule.of(arms))
+    worlds = torch.arange(len(clips))
+    for frame in range(int(library.lengths.max())):
+        env.reset_to(worlds, torch.minimum(torch.full_like(worlds, frame), library.lengths - 1))
+        recorder.record()
+    for world, clip in enumerate(clips):
+        trial = recorder.trial(world, "perfect")
+        errors = frame_errors(trial)
+        for key in ("relative_site_error_m", "absolute_site_error_m", "joint_error_rad", "joint_velocity_error_rad_s"):
+            np.testing.assert_allclose(errors[key], 0.0, atol=1e-5, err_msg=key)
+        # while a frame's lag would show
+        lag = np.abs(trial["joint_pos"][1:] - trial["reference_joint_pos"][:-1]).mean()
+        assert lag > 1e-3
+        assert trial.num_frames == clip.num_frames
+        assert trial.success
+
+
+def test_in_a_run_the_reference_moves_with_the_state(result, clips):
+    for trial, clip in zip(result[1]["zero_excitation"], clips, strict=True):
+        np.testing.assert_allclose(trial["qpos"][1], clip.qpos[1], atol=0.05)  # one step from the reference is near
+        np.testing.assert_allclose(trial["reference_qpos"][1], clip.qpos[1], atol=1e-6)
+
+
+def test_evaluation_is_deterministic(result, policy, arms, library):
+    assert evaluate(policy, arms, library)[0] == result[0]
+
+
+def test_a_clips_trial_does_not_depend_on_the_clips_beside_it(result, policy, arms, clips):
+    still = zero_excitation(arms.mj_model.nu)
+    for name, controller in (("zero_excitation", still), ("policy", policy_controller(policy))):
+        for clip, together in zip(clips, result[1][name], strict=True):
+            (alone,) = run_trials(policy.env, arms, ReferenceLibrary([clip], arms), controller, name)
+            for key, value in alone.arrays.items():
+                # a network's sums round otherwise in another batch, physics does not
+                tolerance = 0.0 if controller is still else 1e-3 * max(1.0, float(np.abs(value).max(initial=0.0)))
+                np.testing.assert_allclose(value, together[key], rtol=0, atol=tolerance, err_msg=key)
+
+
+def test_many_clips_are_run_in_batches(policy, arms, library, monkeypatch, result):
+    monkeypatch.setattr(evaluator, "_LARGEST_BATCH", 2)
+    seen = []
+    trials = run_trials(
+        policy.env, arms, library, policy_controller(policy), "policy", lambda done, total: seen.append((done, total))
+    )
+    assert summarize(trials) == result[0]["policy"]
+    steps = (12 - 1) + (20 - 1)  # the longest of two, then the third alone
+    assert seen == [(k + 1, steps) for k in range(steps)]
+
+
+def test_frames_after_a_failure_are_recorded(policy, arms, library, monkeypatch):
+    monkeypatch.setattr(SuccessRule, "of", lambda model: SuccessRule(site_error=1e-6))
+    trials = run_trials(policy.env, arms, library, zero_excitation(arms.mj_model.nu), "zero_excitation")
+    assert all(0 < trial.failed_at < 5 for trial in trials)
+    assert [trial.num_frames for trial in trials] == [12, 7, 20]
+    assert summarize(trials)["survived"] is not None
+
+
+def test_arms_fail_beyond_8_cm_and_bodies_when_they_fall(arms):
+    assert SuccessRule.of(arms).site_error == 0.08
+    body = SimpleNamespace(feet=("right", "left"), standing_root_height=1.0)
+    rule = SuccessRule.of(body)
+    assert (rule.min_height, rule.body_on_floor) == (0.6, True)
+    sites = torch.zeros(4, 2, 3)
+    state = SimpleNamespace(
+        site_pos=sites, root_pos=torch.tensor([[0, 0, 1.0], [0, 0, 0.59], [0, 0, 1.0], [0, 0, 1.0]]),
+        floor_contacts=torch.tensor([2.0, 2.0, 3.0, 0.0]), foot_contacts=torch.tensor([[1.0, 1.0]] * 3 + [[0.0, 0.0]]),
+    )  # fmt: skip
+    state.site_pos = state.root_pos[:, None].expand(4, 2, 3)
+    target = SimpleNamespace(now=SimpleNamespace(site_pos=sites, root_pos=sites[:, 0]))
+    assert rule.failed(body, state, target).tolist() == [False, True, True, False]
+
+
+def test_a_broken_world_fails_and_keeps_its_last_measurement(arms, library, config):
+    env = ImitationEnv(config, model=arms, library=library, worlds=3)
+    worlds = torch.arange(3)
+    current = env.reset_to(worlds, torch.zeros(3, dtype=torch.int64))
+    recorder = _Recorder(env, SuccessRule.of(arms))
+    recorder.record()
+    env.engine.qvel[1] = torch.nan
+    current["action"] = torch.zeros(3, arms.mj_model.nu)
+    env.step(current)
+    recorder.record()
+    assert torch.stack(recorder.failed).tolist() == [[False] * 3, [False, True, False]]
+    for key, value in recorder.rows[1].items():
+        assert value.isfinite().all(), key
+        assert torch.equal(value[1], recorder.rows[0][key][1]), key
+
+
+def test_zero_excitation_excites_nothing(result):
+    assert all(not trial["excitation"].any() for trial in result[1]["zero_excitation"])
+    assert any(trial["excitation"].any() for trial in result[1]["policy"])
