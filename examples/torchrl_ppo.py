@@ -36,7 +36,7 @@ actor = ProbabilisticActor(
 critic = ValueOperator(MLP(size, 1, num_cells=[64, 64]), ["observation"])
 advantage = GAE(gamma=0.9, lmbda=0.95, value_network=critic, average_gae=True)
 loss = ClipPPOLoss(actor, critic, clip_epsilon=0.2, entropy_bonus=False)
-optimizer = torch.optim.Adam(loss.parameters(), lr=1e-3)
+optimizer = torch.optim.Adam(loss.parameters(), lr=3e-4)
 collector = Collector(env, actor, frames_per_batch=32 * options.worlds, total_frames=options.frames)
 for i, rollout in enumerate(collector):
     advantage(rollout)
