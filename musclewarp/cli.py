@@ -32,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return train.main(None if argv is None else arguments)
     options = _parser().parse_args(arguments)
     from musclewarp.errors import MusclewarpError
+    from musclewarp.viz.headless import headless_gl
+
+    headless_gl()  # before MuJoCo is imported, which chooses its OpenGL then
 
     try:
         return options.run(options)

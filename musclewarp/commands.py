@@ -25,7 +25,7 @@ from musclewarp.evaluation.trial import SUFFIX as TRIAL_SUFFIX
 from musclewarp.evaluation.trial import Trial
 from musclewarp.files import write_text
 from musclewarp.learning.policy import load_policy
-from musclewarp.models import PhysicsConfig, load_model
+from musclewarp.models import MuscleModel, PhysicsConfig, load_model
 from musclewarp.motion.amass import read_amass
 from musclewarp.motion.body import load_body
 from musclewarp.references.library import load_library
@@ -130,7 +130,7 @@ def evaluate_policy(
     return result
 
 
-def render_worst(model: object, trials: Sequence[Trial], path: Path) -> None:
+def render_worst(model: MuscleModel, trials: Sequence[Trial], path: Path) -> None:
     """A video of the trial with the largest error."""
     from musclewarp.evaluation.metrics import relative_site_error
     from musclewarp.viz.video import render_trial

@@ -18,7 +18,7 @@ from musclewarp.errors import FileError
 HEADER_KEY = "musclewarp"
 
 
-def write_atomically(path: str | Path, write: Callable[[Path], None]) -> Path:
+def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Let `write(temporary)` fill a temporary sibling of `path`, then rename it to `path`.
 
     A reader sees the old file or the new one, never half of it; the folder is made if missing.
@@ -44,7 +44,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> Path:
 
 def write_text(path: str | Path, text: str) -> Path:
     """Write UTF-8 text atomically."""
-    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8") and None)
+    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_arrays(

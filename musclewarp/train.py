@@ -62,13 +62,11 @@ class TrainingCLI(LightningCLI):
             load_policy(checkpoint)  # what is no checkpoint is refused here, with a sentence
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
-        out = self.config[self.subcommand].out
-        callbacks = [Checkpoints(out), Progress()]
-        config = self.config[self.subcommand]["trainer"]
-        if config.get("logger") is None:
-            kwargs["logger"] = [CSVLogger(out, "", ""), TensorBoardLogger(out, "", "")]
-        trainer = super().instantiate_trainer(**kwargs)
-        trainer.callbacks.extend(callbacks)
+        config = self.config[self.config.subcommand]
+        if config.trainer.get("logger") is None:
+            kwargs["logger"] = [CSVLogger(config.out, "", ""), TensorBoardLogger(config.out, "", "")]
+        trainer: Any = super().instantiate_trainer(**kwargs)
+        trainer.callbacks.extend([Checkpoints(config.out), Progress()])
         return trainer
 
 

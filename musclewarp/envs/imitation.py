@@ -44,8 +44,6 @@ class ImitationEnv(EnvBase):
         MusclewarpError: references are missing or do not fit the model, or a name in the config is unknown.
     """
 
-    batch_locked = True
-
     def __init__(
         self,
         config: EnvConfig,
@@ -79,16 +77,16 @@ class ImitationEnv(EnvBase):
 
     def _make_specs(self) -> None:
         n, device = self.batch_size, self.device
-        size = self._observation.shape[-1]
+        size, single = self._observation.shape[-1], torch.Size((*n, 1))
         self.observation_spec = Composite(
-            observation=Unbounded((*n, size), device=device),
-            site_error=Unbounded((*n, 1), device=device),
+            observation=Unbounded(torch.Size((*n, size)), device=device),
+            site_error=Unbounded(single, device=device),
             shape=n,
             device=device,
         )
-        self.action_spec = Bounded(0.0, 1.0, (*n, self.model.mj_model.nu), device=device)
-        self.reward_spec = Unbounded((*n, 1), device=device)
-        flag = Binary(n=1, shape=(*n, 1), dtype=torch.bool, device=device)
+        self.action_spec = Bounded(0.0, 1.0, torch.Size((*n, self.model.mj_model.nu)), device=device)
+        self.reward_spec = Unbounded(single, device=device)
+        flag = Binary(n=1, shape=single, dtype=torch.bool, device=device)
         self.full_done_spec = Composite(
             done=flag.clone(), terminated=flag.clone(), truncated=flag.clone(), shape=n, device=device
         )

@@ -57,10 +57,6 @@ class StateReader:
         self.engine = engine
         self._qpos = torch.as_tensor(model.joint_qpos, device=engine.device)
         self._dofs = torch.as_tensor(model.joint_dofs, device=engine.device)
-        self._optimal, self._slack = (
-            torch.tensor(model.muscles[column].to_numpy(), dtype=engine.dtype, device=engine.device)
-            for column in ("optimal_fibre_length", "tendon_slack_length")
-        )
         columns = {
             quantity: torch.as_tensor(
                 [list(range(*model.sensor_slice(f"{site}_{quantity}").indices(1 << 30))) for site in model.sites],
@@ -87,8 +83,9 @@ class StateReader:
         floor = engine.sensor("floor")[:, 0] if len(self._feet) else sensors.new_zeros(engine.num_worlds)
         copies = {"excitation": engine.ctrl, "activation": engine.act}
         copies["muscle_force"] = engine.derived["actuator_force"]
-        length, velocity = engine.derived["actuator_length"], engine.derived["actuator_velocity"]
-        fibre_length, fibre_velocity = (length - self._slack) / self._optimal, velocity / self._optimal
+        fibre_length, fibre_velocity = engine.model.fibre_state(
+            engine.derived["actuator_length"], engine.derived["actuator_velocity"]
+        )
         return State(
             joint_pos=engine.qpos[:, self._qpos].float(),
             joint_vel=engine.qvel[:, self._dofs].float(),
@@ -98,8 +95,8 @@ class StateReader:
             root_angvel=sensors[:, self._root_angvel].float(),
             site_pos=site_pos,
             site_vel=site_vel,
-            fibre_length=fibre_length.float(),
-            fibre_velocity=fibre_velocity.float(),
+            fibre_length=fibre_length,
+            fibre_velocity=fibre_velocity,
             **{key: value.to(torch.float32, copy=True) for key, value in copies.items()},
             foot_force=force,
             foot_cop=_center_of_pressure(force, torque, position),

@@ -70,7 +70,7 @@ class Trial:
     @property
     def time(self) -> NDArray[np.float64]:
         """Seconds since the start `(T,)`."""
-        return np.arange(self.num_frames) * self.dt
+        return np.arange(self.num_frames, dtype=np.float64) * self.dt
 
     @property
     def success(self) -> bool:
@@ -97,7 +97,7 @@ class Trial:
         arrays, header = read_arrays(path, _KIND, _VERSION)
         for key, kind in _HEADER.items():
             value = header.get(key)
-            if not isinstance(value, kind) or (kind is list and not all(isinstance(name, str) for name in value)):
+            if not isinstance(value, kind) or (isinstance(value, list) and not all(isinstance(n, str) for n in value)):
                 raise FileError(f"{path}: incomplete trial: '{key}' is {value!r:.40}")
         frames = {key: len(array) if array.ndim else 0 for key, array in arrays.items()}
         if "qpos" not in arrays or set(frames.values()) - {frames["qpos"]}:

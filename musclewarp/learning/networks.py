@@ -29,11 +29,14 @@ class LogitNormal(TransformedDistribution):
         )
 
     @property
-    def deterministic_sample(self) -> torch.Tensor:
-        """The median, which is the sigmoid of the mean logit."""
+    def mode(self) -> torch.Tensor:
+        """The median, which is the sigmoid of the mean logit (torch's and TorchRL's name for the deterministic one)."""
         return torch.sigmoid(self.loc)
 
-    mode = deterministic_sample
+    @property
+    def deterministic_sample(self) -> torch.Tensor:
+        """The same, under the name that TorchRL looks for first."""
+        return self.mode
 
     def entropy(self) -> torch.Tensor:
         """Entropy `(...)` of the logits, which changes with `scale` as that of the excitations does."""

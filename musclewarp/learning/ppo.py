@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from tensordict import TensorDictBase
 from torchrl.objectives import ClipPPOLoss
 
@@ -185,11 +186,11 @@ class PPO(lightning.LightningModule):
             self._resume = None
         elif self.updates == 0:
             # forces and lengths differ by orders of magnitude: know their scale before the first update
-            self.normalizer.update(self.rollouts.collect(16)["observation"])
+            self.normalizer.update(self.train_dataloader().collect(16)["observation"])
 
     def training_step(self, rollout: TensorDictBase, batch_idx: int) -> None:
         optimizer = self.optimizers()
-        assert isinstance(optimizer, lightning.pytorch.core.optimizer.LightningOptimizer)
+        assert isinstance(optimizer, LightningOptimizer)
         self._estimate_advantages(rollout)
         samples = rollout.exclude("next").reshape(-1)
         losses = []
@@ -299,19 +300,19 @@ class PPO(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "musclewarp" not in checkpoint:
             raise FileError("not a checkpoint of musclewarp; give the last.ckpt of `musclewarp fit`")
-        self._resume = checkpoint["musclewarp"]
-        if self._resume["model_hash"] != self.env.model.hash or self._resume["sizes"] != self.sizes:
+        saved = self._resume = checkpoint["musclewarp"]
+        if saved["model_hash"] != self.env.model.hash or saved["sizes"] != self.sizes:
             raise FileError("the checkpoint is of another model or other observations; use the config it was made with")
         # Lightning counts a stopped run as a whole epoch, after which it would not train; frames tell when to end
         checkpoint.pop("loops", None)
-        self.frames, self.updates = self._resume["frames"], self._resume["updates"]
+        self.frames, self.updates = saved["frames"], saved["updates"]
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
         """Go on exactly where the checkpoint was written, if worlds and clips are the same; else start new episodes."""
         same = saved["worlds"]["qpos"].shape == self.env.engine.qpos.shape
         if same and saved["clips"] == list(self.env.library.names) and world_size() == 1:
             self.env.restore(saved["worlds"])
-            self.rollouts.current = self.env.current()
+            self.train_dataloader().current = self.env.current()
             torch.set_rng_state(saved["rng"].cpu())
 
     def teardown(self, stage: str) -> None:

@@ -53,6 +53,6 @@ class Rollouts:
             kept["next"] = TensorDict({key: following[key] for key in _NEXT}, batch_size=row.batch_size)
             rows.append(kept)
         self.current = current.select("observation", "done", "terminated", "truncated", "site_error")
-        rollout = torch.stack(rows, dim=1)
+        rollout = TensorDict.stack(rows, dim=1)
         rollout.names = [None, "time"]
         return rollout

@@ -122,11 +122,11 @@ class Kinematics:
         for site, body in enumerate(self._bodies):
             if not chains[body]:
                 continue
-            dofs = [link[0] for link in chains[body]]
-            angular, linear, point = (torch.stack([link[k] for link in chains[body]], dim=-1) for k in (1, 2, 3))
+            dofs, *columns = zip(*chains[body], strict=True)
+            angular, linear, point = (torch.stack(column, dim=-1) for column in columns)
             arm = position[:, site, :, None] - point
-            matrix[:, site, :3, dofs] = linear + torch.linalg.cross(angular, arm, dim=1)
-            matrix[:, site, 3:, dofs] = angular
+            matrix[:, site, :3, list(dofs)] = linear + torch.linalg.cross(angular, arm, dim=1)
+            matrix[:, site, 3:, list(dofs)] = angular
         return SitePoses(position, rotation, matrix)
 
 

@@ -156,6 +156,12 @@ class MuscleModel:
         mujoco.mj_kinematics(self.mj_model, data)
         return float(data.site_xpos[self.site_ids[0], 2] - lowest_foot_point(self, data))
 
+    @functools.lru_cache(maxsize=4)  # noqa: B019 (models live as long as the process; a copy per step would sync a GPU)
+    def _fibre_constants(self, dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        columns = self.muscles[["optimal_fibre_length", "tendon_slack_length"]].to_numpy().T.copy()
+        optimal, slack = torch.tensor(columns, dtype=dtype, device=device)
+        return optimal, slack
+
     def fibre_state(self, length: torch.Tensor, velocity: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Normalised fibre lengths and velocities of the rigid-tendon muscles.
 
@@ -166,10 +172,7 @@ class MuscleModel:
         Returns:
             `(..., M)` in optimal fibre lengths, and in optimal fibre lengths per second, float32.
         """
-        optimal, slack = (
-            torch.tensor(self.muscles[column].to_numpy(), dtype=length.dtype, device=length.device)
-            for column in ("optimal_fibre_length", "tendon_slack_length")
-        )
+        optimal, slack = self._fibre_constants(length.dtype, length.device)
         return ((length - slack) / optimal).float(), (velocity / optimal).float()
 
     def sensor_slice(self, name: str) -> slice:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
+from musclewarp.models.muscles import joint_group
 from musclewarp.motion import rotations
 from musclewarp.retarget.targets import Targets
 
@@ -38,6 +39,8 @@ class IKConfig:
         rotation: weight of each site's squared rotation error in rad², for sites that have one.
         posture: weight of squared distance from the rest posture in rad².
         acceleration: weight of squared joint acceleration in rad²/s⁴.
+        shoulder_acceleration: the same for the shoulder, whose joints carry twenty times the inertia of an elbow, and
+            turn fast for nothing where an arm hangs down (its elevation plane is then undefined).
         limit_margin: rad (or m, scaled) that references keep from the joint limits, which are soft in simulation.
         max_iterations: Levenberg-Marquardt steps.
         tolerance: relative decrease of the cost at which the solution is accepted.
@@ -52,6 +55,7 @@ class IKConfig:
     rotation: Mapping[str, float] = field(default_factory=lambda: {"pelvis": 0.1, "hand": 0.003, "ankle": 0.01})
     posture: float = 1e-5
     acceleration: float = 1e-7
+    shoulder_acceleration: float = 2e-6
     limit_margin: float = 0.01
     max_iterations: int = 60
     tolerance: float = 1e-4
@@ -122,7 +126,9 @@ class _Problem:
         self.lower, self.upper = (torch.from_numpy(b) for b in independent_bounds(model, config.limit_margin))
         frames, n = len(self.goal), len(self.independent)
         self.frames, self.n = frames, n
-        self.smooth = config.acceleration / dt**4
+        names = [model.dof_names[dof] for dof in model.couplings.independent]
+        weight = [config.shoulder_acceleration if joint_group(n) == "shoulder" else config.acceleration for n in names]
+        self.smooth = torch.tensor(weight, dtype=torch.float64) / dt**4
         self.stencil = _second_difference_bands(frames)
         # the rest posture says nothing about where the person is
         scalar = np.isin(model.couplings.independent, model.joint_dofs)
@@ -135,7 +141,7 @@ class _Problem:
     def initial_guess(self) -> torch.Tensor:
         qpos = self.rest.expand(self.frames, -1).clone()
         if self.model.has_free_root:
-            root = list(self.oriented).index(0)
+            root = self.oriented.tolist().index(0)
             qpos[:, :3] = self.goal[:, 0]
             site = self.kinematics(self.rest[None], jacobian=False).rotation[0, 0]
             base = torch.from_numpy(rotations.to_matrix(self.rest[3:7].numpy()))
@@ -171,7 +177,7 @@ class _Problem:
         total = (self.position_weight * position.square().sum(-1)).sum()
         total += (self.rotation_weight * rotation.square().sum(-1)).sum()
         total += (self.posture * (self._joint_values(qpos) - self._joint_values(self.rest[None])).square()).sum()
-        total += self.smooth * self._accelerations(qpos).square().sum()
+        total += (self.smooth * self._accelerations(qpos).square()).sum()
         return float(total)
 
     def normal_equations(self, qpos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -230,10 +236,11 @@ class _Problem:
         columns = banded.reshape(width + 1, frames, n)
         for offset in range(n):
             columns[width - offset, :, offset:] = np.einsum("tii->ti", block[:, : n - offset, offset:])
-        columns[width] += self.smooth * self.stencil[0][:, None] * free
+        smooth = self.smooth.numpy()
+        columns[width] += smooth * self.stencil[0][:, None] * free
         for k in (1, 2):
             both = free[k:] & free[:-k]
-            columns[width - k * n, k:] += self.smooth * self.stencil[k][: frames - k, None] * both
+            columns[width - k * n, k:] += smooth * self.stencil[k][: frames - k, None] * both
         solution = scipy.linalg.solveh_banded(banded, (gradient * free).ravel(), overwrite_ab=True, check_finite=False)
         return solution.reshape(frames, n)
 
