@@ -58,8 +58,11 @@ class TrainingCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)
-        if checkpoint := self.config[self.config.subcommand].get("ckpt_path"):
+        config = self.config[self.config.subcommand]
+        if checkpoint := config.get("ckpt_path"):
             load_policy(checkpoint)  # what is no checkpoint is refused here, with a sentence
+        if not config.env.dump_folder:  # a world that goes wrong is kept for `musclewarp replay`
+            config.env.dump_folder = os.path.join(config.out, "quarantine")
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         config = self.config[self.config.subcommand]

@@ -214,6 +214,11 @@ def test_evaluate_writes_the_numbers_and_the_trials(workshop, tmp_path, capsys):
     assert f"{100 * result['policy']['relative_site_error_m']:.2f}" in shown
 
 
+def test_fit_keeps_broken_worlds_beside_its_checkpoints(workshop):
+    config = load_policy(workshop / "run" / "policy.safetensors").env
+    assert Path(config.dump_folder) == workshop / "run" / "quarantine"
+
+
 def test_a_policy_of_another_body_is_refused(workshop, tmp_path, capsys):
     policy = load_policy(workshop / "run" / "policy.safetensors")
     other = replace(policy, model_hash="0" * 64).save(tmp_path / "other.safetensors")

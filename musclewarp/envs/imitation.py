@@ -19,6 +19,7 @@ from musclewarp.envs.state import State, StateReader, Target
 from musclewarp.envs.terminations import TERMINATIONS, site_deviation
 from musclewarp.models import MuscleModel, load_model
 from musclewarp.references.library import ReferenceLibrary, load_library
+from musclewarp.threads import one_torch_thread
 
 
 class ImitationEnv(EnvBase):
@@ -96,6 +97,7 @@ class ImitationEnv(EnvBase):
             self._seed = seed
             self._draws.zero_()
 
+    @one_torch_thread()
     def _reset(self, tensordict: TensorDictBase | None = None, **_: object) -> TensorDictBase:
         mask = None if tensordict is None else tensordict.get("_reset", None)
         mask = torch.ones_like(self._worlds, dtype=torch.bool) if mask is None else mask.view(-1)
@@ -121,7 +123,7 @@ class ImitationEnv(EnvBase):
         self._frame = torch.where(mask, frame, self._frame)
         self._steps = torch.where(mask, 0, self._steps)
         row = self.library.index(self._clip, self._frame)
-        known = self.library.goal(self._clip, self._frame).activation.to(self.engine.dtype)
+        known = self.library.activation[row].to(self.engine.dtype)
         activation = torch.where(self.library.has_activation[row, None], known, self.config.initial_activation)
         self.engine.reset(mask, self.library.qpos[row], self.library.qvel[row], activation)
         self.state, self.target = self._read_state(), self._read_target()
@@ -135,6 +137,7 @@ class ImitationEnv(EnvBase):
             device=self.device,
         )
 
+    @one_torch_thread()
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         self.engine.ctrl.copy_(tensordict["action"].clamp(0.0, 1.0))
         self.quarantine.remember()

@@ -10,6 +10,7 @@ from tensordict.nn import TensorDictModuleBase
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from musclewarp.envs import ImitationEnv
+from musclewarp.threads import one_torch_thread
 
 _KEYS = ("observation", "action", "action_log_prob")
 _NEXT = ("observation", "reward", "terminated", "truncated", "done", "site_error")
@@ -41,6 +42,7 @@ class Rollouts:
             yield self.collect(self.horizon)
 
     @torch.no_grad()
+    @one_torch_thread()
     @set_exploration_type(ExplorationType.RANDOM)  # TorchRL's default outside its collectors is the mean action
     def collect(self, steps: int) -> TensorDictBase:
         """The next rollout `(N, steps)`; "next" holds what followed each action, before any reset."""

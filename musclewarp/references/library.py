@@ -48,6 +48,7 @@ class ReferenceLibrary:
         lengths: frames of each clip `(C,)`.
         dt: s between frames.
         qpos `(F, nq)`, qvel `(F, nv)`: float64, what a world is reset to; F frames of all clips.
+        activation: `(F, M)` float32, zero where a reference has none.
         has_activation: whether each frame `(F,)` knows its muscle activations.
     """
 
@@ -75,9 +76,12 @@ class ReferenceLibrary:
         recorded = torch.from_numpy(np.concatenate([r.target_positions for r in references])).to(device)
         muscles = model.mj_model.nu
         activation = [np.zeros((r.num_frames, muscles)) if r.activations is None else r.activations for r in references]
-        self._goals = _goals(
-            model, self.qpos, self.qvel, recorded, torch.from_numpy(np.concatenate(activation)).to(device)
-        )
+        self.activation = torch.from_numpy(np.concatenate(activation)).float().to(device)
+        fields = _goal_fields(model, self.qpos, self.qvel) | {"recorded_pos": recorded, "activation": self.activation}
+        # all fields in one table: worlds gather their rows once, and the fields are views of them
+        self._table = torch.cat([field.flatten(1).float() for field in fields.values()], dim=1)
+        self._widths = [field[0].numel() for field in fields.values()]
+        self._shapes = {name: field.shape[1:] for name, field in fields.items()}
         known = [r.num_frames * [r.activations is not None] for r in references]
         self.has_activation = torch.tensor(np.concatenate(known), device=device)
 
@@ -92,12 +96,14 @@ class ReferenceLibrary:
 
     def goal(self, clip: torch.Tensor, frame: torch.Tensor) -> Goal:
         """The reference at `frame` of `clip`; past the end the last frame holds."""
-        return self._goals[self.index(clip, frame)]
+        rows = self._table[self.index(clip, frame)]
+        parts = zip(self._shapes.items(), rows.split(self._widths, dim=-1), strict=True)
+        fields = {name: part.unflatten(-1, shape) for (name, shape), part in parts}
+        return Goal(**fields, batch_size=frame.shape, device=self.device)
 
 
-def _goals(
-    model: MuscleModel, qpos: torch.Tensor, qvel: torch.Tensor, recorded: torch.Tensor, activation: torch.Tensor
-) -> Goal:
+def _goal_fields(model: MuscleModel, qpos: torch.Tensor, qvel: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What `Goal` holds of F states that follows from the model alone, `(F, ...)` each."""
     kinematics = Kinematics(model, device=qpos.device)
     chunks = [kinematics(q) for q in qpos.split(512)]
     position, rotation = (torch.cat([getattr(c, key) for c in chunks]) for key in ("position", "rotation"))
@@ -106,7 +112,7 @@ def _goals(
     )
     length, lengthening = muscle_lengths(model, qpos, qvel)
     fibre_length, fibre_velocity = model.fibre_state(length, lengthening)
-    fields = {
+    return {
         "joint_pos": qpos[:, model.joint_qpos],
         "joint_vel": qvel[:, model.joint_dofs],
         "root_pos": position[:, 0],
@@ -115,12 +121,9 @@ def _goals(
         "root_angvel": velocity[:, 0, 3:],
         "site_pos": position,
         "site_vel": velocity[:, :, :3],
-        "recorded_pos": recorded,
         "fibre_length": fibre_length,
         "fibre_velocity": fibre_velocity,
-        "activation": activation,
     }
-    return Goal(**{key: value.float() for key, value in fields.items()}, batch_size=[len(qpos)], device=qpos.device)
 
 
 def muscle_lengths(model: MuscleModel, qpos: torch.Tensor, qvel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

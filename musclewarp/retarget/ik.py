@@ -26,6 +26,7 @@ from musclewarp.models.kinematics import Kinematics
 from musclewarp.models.muscles import joint_group
 from musclewarp.motion import rotations
 from musclewarp.retarget.targets import Targets
+from musclewarp.threads import one_torch_thread
 
 Floats = NDArray[np.float64]
 
@@ -78,12 +79,8 @@ def solve(
     on_iteration: Callable[[int, float], None] | None = None,
 ) -> Solution:
     """Fit postures to `targets`, frames `dt` seconds apart; `on_iteration(step, cost)` reports progress."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # hundreds of small operations: handing them to other threads costs more than it saves
-    try:
+    with one_torch_thread():
         return _minimise(_Problem(model, targets, dt, config or IKConfig()), on_iteration)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _minimise(problem: _Problem, on_iteration: Callable[[int, float], None] | None) -> Solution:
