@@ -20,6 +20,8 @@ import mujoco
 import pytest
 import torch
 
+from musclewarp.models import MuscleModel, load_model
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -59,6 +61,18 @@ def _skip_or_fail(required: str, reason: str) -> None:
     if os.environ.get(required) == "1":
         pytest.fail(f"{reason}, and {required}=1 forbids to skip")
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def arms() -> MuscleModel:
+    """Two arms, compiled once a session."""
+    return load_model("bimanual")
+
+
+@pytest.fixture(scope="session")
+def body() -> MuscleModel:
+    """The whole body, compiled once a session."""
+    return load_model("myofullbody")
 
 
 @pytest.fixture(scope="session")

@@ -204,7 +204,7 @@ class PPO(lightning.LightningModule):
         self.updates += 1
         self._schedule_std()
         self._report(rollout, torch.stack(losses).mean(0), kl, optimizer.param_groups[0]["lr"])
-        self._check_health()
+        self.env.quarantine.check()
 
     def _optimise(self, optimizer: Any, minibatch: TensorDictBase) -> torch.Tensor:
         losses = self.loss(minibatch)
@@ -280,9 +280,6 @@ class PPO(lightning.LightningModule):
             },
             sync_dist=world_size() > 1,
         )
-
-    def _check_health(self) -> None:
-        self.env.quarantine.check()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["musclewarp"] = {

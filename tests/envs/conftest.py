@@ -11,22 +11,12 @@ from tensordict import TensorDict
 
 from musclewarp.envs import EnvConfig, ImitationEnv
 from musclewarp.envs.state import State, Target
-from musclewarp.models import MuscleModel, load_model
+from musclewarp.models import MuscleModel
 from musclewarp.references import Reference, make_reference
 from musclewarp.references.library import Goal, ReferenceLibrary
 from musclewarp.references.quality import lowest_foot_heights
 
 LENGTHS = (20, 40)
-
-
-@pytest.fixture(scope="session")
-def arms() -> MuscleModel:
-    return load_model("bimanual")
-
-
-@pytest.fixture(scope="session")
-def body() -> MuscleModel:
-    return load_model("myofullbody")
 
 
 def sway(model: MuscleModel, frames: int, seed: int) -> Reference:

@@ -7,18 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from musclewarp.models import MuscleModel, load_model
+from musclewarp.models import MuscleModel
 from musclewarp.references import Reference, make_reference
-
-
-@pytest.fixture(scope="session")
-def arms() -> MuscleModel:
-    return load_model("bimanual")
-
-
-@pytest.fixture(scope="session")
-def body() -> MuscleModel:
-    return load_model("myofullbody")
 
 
 @pytest.fixture(scope="session")

@@ -6,22 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from musclewarp.models import MuscleModel, load_model
 from musclewarp.motion.amass import read_amass
 from musclewarp.motion.body import Body, load_body
 from musclewarp.motion.motion import Motion
 
 CLIPS = Path(__file__).parents[2] / "data" / "motions" / "demo"
-
-
-@pytest.fixture(scope="session")
-def arms() -> MuscleModel:
-    return load_model("bimanual")
-
-
-@pytest.fixture(scope="session")
-def body() -> MuscleModel:
-    return load_model("myofullbody")
 
 
 @pytest.fixture(scope="session")
