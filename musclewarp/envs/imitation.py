@@ -67,12 +67,18 @@ class ImitationEnv(EnvBase):
         self._worlds = torch.arange(num_worlds, device=self.device)
         self._clip = torch.zeros(num_worlds, dtype=torch.int64, device=self.device)
         self._frame, self._steps, self._draws = self._clip.clone(), self._clip.clone(), self._clip.clone()
-        self._lookahead = torch.tensor(config.lookahead, device=self.device)
+        self._instants = torch.tensor([0, *config.lookahead], device=self.device)
         self._max_steps = round(config.episode_seconds / self.model.physics.control_dt)
         # a clip is drawn in proportion to its length
         self._clip_cdf = self.library.lengths.double().cumsum(0) / self.library.lengths.sum()
-        self.state: State = self._read_state()
-        self.target: Target = self._read_target()
+        terms = config.rewards
+        self._reward_terms = [{**TRACKING, **EFFORT}[name] for name in terms]
+        self._reward_weights, self._reward_scales = (
+            torch.tensor([getattr(term, key) for term in terms.values()], device=self.device)
+            for key in ("weight", "scale")
+        )
+        self._is_tracking = torch.tensor([name in TRACKING for name in terms], device=self.device)
+        self._look()
         self._observation = self._observe()
         self._make_specs()
 
@@ -126,13 +132,13 @@ class ImitationEnv(EnvBase):
         known = self.library.activation[row].to(self.engine.dtype)
         activation = torch.where(self.library.has_activation[row, None], known, self.config.initial_activation)
         self.engine.reset(mask, self.library.qpos[row], self.library.qvel[row], activation)
-        self.state, self.target = self._read_state(), self._read_target()
+        self._look()
         self._observation = self._observe()
         return self._observed()
 
     def _observed(self) -> TensorDictBase:
         return TensorDict(
-            {"observation": self._observation, "site_error": self._site_error()},
+            {"observation": self._observation, "site_error": self._site_error[:, None]},
             batch_size=self.batch_size,
             device=self.device,
         )
@@ -145,7 +151,7 @@ class ImitationEnv(EnvBase):
         broken = self.quarantine.inspect()
         self._frame = self._frame + 1
         self._steps = self._steps + 1
-        self.state, self.target = self._read_state(), self._read_target()
+        self._look()
         terminated, reward = self._failed(), self._reward()
         last, observation = self._observation, self._observe()
         # a broken world says nothing: its numbers are replaced, not repaired, and its episode ends here
@@ -157,7 +163,7 @@ class ImitationEnv(EnvBase):
         return TensorDict(
             {
                 "observation": self._observation,
-                "site_error": torch.where(broken[:, None], 0.0, self._site_error()),
+                "site_error": torch.where(broken, 0.0, self._site_error)[:, None],
                 "reward": reward[:, None],
                 "terminated": terminated[:, None],
                 "truncated": truncated[:, None],
@@ -167,34 +173,29 @@ class ImitationEnv(EnvBase):
             device=self.device,
         )
 
-    def _read_target(self) -> Target:
-        now = self.library.goal(self._clip, self._frame)
-        clips = self._clip[:, None].expand(-1, len(self._lookahead))
-        ahead = self.library.goal(clips, self._frame[:, None] + self._lookahead)
-        return Target(now=now, ahead=ahead, batch_size=self.batch_size, device=self.device)
+    def _look(self) -> None:
+        """Read what all terms see: the state, the target, and how far the sites are from it."""
+        self.state: State = self._read_state()
+        goals = self.library.goal(self._clip[:, None], self._frame[:, None] + self._instants)
+        self.target: Target = Target(now=goals[:, 0], ahead=goals[:, 1:])
+        self._site_error = site_deviation(self.state, self.target)
 
     def _observe(self) -> torch.Tensor:
         terms = [OBSERVATIONS[name](self.state, self.target).flatten(1) for name in self.config.observations]
         return torch.cat(terms, dim=-1)
 
     def _reward(self) -> torch.Tensor:
-        total = torch.zeros(self.batch_size, device=self.device)
-        for name, term in self.config.rewards.items():
-            if name in TRACKING:
-                error = TRACKING[name](self.state, self.target)
-                total += term.weight * torch.exp(-error / term.scale)
-            else:
-                total -= term.weight * EFFORT[name](self.state, self.target) / term.scale
-        return total
+        errors = torch.stack([term(self.state, self.target) for term in self._reward_terms], dim=-1)
+        errors = errors / self._reward_scales
+        return torch.where(self._is_tracking, torch.exp(-errors), -errors) @ self._reward_weights
 
     def _failed(self) -> torch.Tensor:
         failed = torch.zeros(self.batch_size, dtype=torch.bool, device=self.device)
         for name, limit in self.config.terminations.items():
-            failed |= TERMINATIONS[name](self.state, self.target) > limit
+            term = TERMINATIONS[name]
+            value = self._site_error if term is site_deviation else term(self.state, self.target)
+            failed |= value > limit
         return failed
-
-    def _site_error(self) -> torch.Tensor:
-        return site_deviation(self.state, self.target)[:, None]
 
     def observation_columns(self, name: str) -> slice:
         """Where the term `name` lies in the observation; an empty slice if the config does not name it."""
@@ -235,6 +236,6 @@ class ImitationEnv(EnvBase):
         self._clip, self._frame, self._steps, self._draws = (
             state[name].to(self.device).clone() for name in ("clip", "frame", "steps", "draws")
         )
-        self.state, self.target = self._read_state(), self._read_target()
+        self._look()
         self._observation = state["observation"].to(self.device).clone()
         self._seed = int(state["seed"])

@@ -17,8 +17,7 @@ Observation = Callable[[State, Target], torch.Tensor]
 
 def _to_heading(state: State, vector: torch.Tensor) -> torch.Tensor:
     """World vectors `(N, ..., 3)` in the frame that turns with the root about z."""
-    turn = inverse(heading(state.root_quat))
-    return rotate(turn.view(-1, *[1] * (vector.ndim - 2), 4), vector)
+    return (vector.flatten(1).unflatten(1, (-1, 3)) @ heading(state.root_quat)).view(vector.shape)
 
 
 def joint_pos(state: State, target: Target) -> torch.Tensor:

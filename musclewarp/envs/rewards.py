@@ -18,26 +18,35 @@ Error = Callable[[State, Target], torch.Tensor]
 _RETURN_TIME = 0.1  # s in which the approach terms want an error to fall to 37 %
 
 
+def _rms(error: torch.Tensor) -> torch.Tensor:
+    """Root mean square `(N,)` over the last dimension."""
+    return torch.linalg.vector_norm(error, dim=-1) / error.shape[-1] ** 0.5
+
+
+def _relative_rms(error: torch.Tensor) -> torch.Tensor:
+    """Root mean square `(N,)` over the sites of the length of `error (N, S, 3)` relative to the root's, the first."""
+    relative = (error - error[:, :1])[:, 1:]
+    return torch.linalg.vector_norm(relative, dim=(1, 2)) / relative.shape[1] ** 0.5
+
+
 def site_position(state: State, target: Target) -> torch.Tensor:
     """Root mean square over the sites of the distance to the reference, relative to the root, m."""
-    own, goal = state.site_pos - state.root_pos[:, None], target.now.site_pos - target.now.root_pos[:, None]
-    return (own - goal)[:, 1:].square().sum(-1).mean(-1).sqrt()
+    return _relative_rms(state.site_pos - target.now.site_pos)
 
 
 def site_velocity(state: State, target: Target) -> torch.Tensor:
     """Root mean square over the sites of the velocity difference, relative to the root, m/s."""
-    own, goal = state.site_vel - state.root_linvel[:, None], target.now.site_vel - target.now.root_linvel[:, None]
-    return (own - goal)[:, 1:].square().sum(-1).mean(-1).sqrt()
+    return _relative_rms(state.site_vel - target.now.site_vel)
 
 
 def joint_position(state: State, target: Target) -> torch.Tensor:
     """Root mean square difference of the independent joints, rad."""
-    return (state.joint_pos - target.now.joint_pos).square().mean(-1).sqrt()
+    return _rms(state.joint_pos - target.now.joint_pos)
 
 
 def joint_velocity(state: State, target: Target) -> torch.Tensor:
     """Root mean square difference of the independent joint velocities, rad/s."""
-    return (state.joint_vel - target.now.joint_vel).square().mean(-1).sqrt()
+    return _rms(state.joint_vel - target.now.joint_vel)
 
 
 def site_approach(state: State, target: Target) -> torch.Tensor:
@@ -47,14 +56,13 @@ def site_approach(state: State, target: Target) -> torch.Tensor:
     positions only after a while: it tells a good excitation from a bad one within one control step.
     """
     position, velocity = state.site_pos - target.now.site_pos, state.site_vel - target.now.site_vel
-    error = position + _RETURN_TIME * velocity
-    return (error - error[:, :1])[:, 1:].square().sum(-1).mean(-1).sqrt()
+    return _relative_rms(position.add(velocity, alpha=_RETURN_TIME))
 
 
 def joint_approach(state: State, target: Target) -> torch.Tensor:
     """Root mean square over the independent joints of position error plus 0.1 s of velocity error, rad."""
     position, velocity = state.joint_pos - target.now.joint_pos, state.joint_vel - target.now.joint_vel
-    return (position + _RETURN_TIME * velocity).square().mean(-1).sqrt()
+    return _rms(position.add(velocity, alpha=_RETURN_TIME))
 
 
 def root_position(state: State, target: Target) -> torch.Tensor:

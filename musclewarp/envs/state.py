@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
-from tensordict import TensorClass
 
 from musclewarp.engines import Engine
+from musclewarp.references.body_state import BodyState
 from musclewarp.references.library import Goal
 
 
-class State(TensorClass):
-    """An owned float32 snapshot of N worlds, world frame, SI units.
+@dataclass(slots=True, eq=False)
+class State(BodyState):
+    """An owned snapshot of N worlds, with F feet.
 
-    J independent joints, S tracking sites (the root first), M muscles, F feet. Everything belongs to the new state,
-    except what a muscle or a contact exerts: `muscle_force`, `foot_*` and `floor_contacts` belong to the physics
-    step before it.
+    Everything belongs to the new state, except what a muscle or a contact exerts: `muscle_force`, `foot_*` and
+    `floor_contacts` belong to the physics step before it.
 
-    `joint_pos, joint_vel (N, J)`; `root_pos, root_linvel, root_angvel (N, 3)`, `root_quat (N, 4)` of the root site;
-    `site_pos, site_vel (N, S, 3)`; `excitation, activation (N, M)` in [0, 1]; `fibre_length (N, M)` in optimal
-    fibre lengths and `fibre_velocity` per second; `muscle_force (N, M)` N, negative when pulling;
-    `foot_force (N, F, 3)` N on the foot; `foot_cop (N, F, 3)` m, zero without contact; `foot_contacts (N, F)`;
-    `floor_contacts (N,)`: contacts of anything with the floor.
+    Attributes:
+        excitation: `(N, M)` in [0, 1].
+        muscle_force: `(N, M)` N, negative when pulling.
+        foot_force: `(N, F, 3)` N on the foot.
+        foot_cop: `(N, F, 3)` m, centre of pressure; zero without contact.
+        foot_contacts: `(N, F)` contacts of each foot with the floor.
+        floor_contacts: `(N,)` contacts of anything with the floor.
     """
 
-    joint_pos: torch.Tensor
-    joint_vel: torch.Tensor
-    root_pos: torch.Tensor
-    root_quat: torch.Tensor
-    root_linvel: torch.Tensor
-    root_angvel: torch.Tensor
-    site_pos: torch.Tensor
-    site_vel: torch.Tensor
     excitation: torch.Tensor
-    activation: torch.Tensor
-    fibre_length: torch.Tensor
-    fibre_velocity: torch.Tensor
     muscle_force: torch.Tensor
     foot_force: torch.Tensor
     foot_cop: torch.Tensor
@@ -42,7 +36,8 @@ class State(TensorClass):
     floor_contacts: torch.Tensor
 
 
-class Target(TensorClass):
+@dataclass(slots=True, eq=False)
+class Target:
     """The reference at the state's instant, `now (N,)`, and at K instants ahead of it, `ahead (N, K)`."""
 
     now: Goal
@@ -50,60 +45,56 @@ class Target(TensorClass):
 
 
 class StateReader:
-    """Reads `State` from an engine; the casts to float32 are the copies that make it owned."""
+    """Reads `State` from an engine; the gathers, and the casts to float32, are the copies that make it owned."""
 
     def __init__(self, engine: Engine) -> None:
-        model = engine.model
+        model, device = engine.model, engine.device
         self.engine = engine
-        self._qpos = torch.as_tensor(model.joint_qpos, device=engine.device)
-        self._dofs = torch.as_tensor(model.joint_dofs, device=engine.device)
-        columns = {
-            quantity: torch.as_tensor(
-                [list(range(*model.sensor_slice(f"{site}_{quantity}").indices(1 << 30))) for site in model.sites],
-                device=engine.device,
-            )
-            for quantity in ("pos", "quat", "linvel", "angvel")
-        }
-        self._site_pos, self._site_vel = columns["pos"], columns["linvel"]
-        self._root_quat, self._root_angvel = columns["quat"][0], columns["angvel"][0]
-        self._feet = torch.as_tensor(
-            [list(range(*model.sensor_slice(f"foot_{foot}").indices(1 << 30))) for foot in model.feet],
-            device=engine.device,
-        ).reshape(len(model.feet), 10)
+        self._qpos = torch.as_tensor(model.joint_qpos, device=device)
+        self._dofs = torch.as_tensor(model.joint_dofs, device=device)
+        names = [f"{site}_{quantity}" for quantity in ("pos", "linvel") for site in model.sites]
+        names += [f"{model.sites[0]}_quat", f"{model.sites[0]}_angvel", *(f"foot_{foot}" for foot in model.feet)]
+        columns = np.arange(model.mj_model.nsensordata)
+        # one gather for all, in the order in which `__call__` splits it
+        gathered = [columns[model.sensor_slice(name)] for name in names]
+        gathered += [columns[model.sensor_slice("floor")][:1]] if model.feet else []
+        self._columns = torch.as_tensor(np.concatenate(gathered), device=device)
+        sites, feet = len(model.sites), len(model.feet)
+        self._widths = (3 * sites, 3 * sites, 4, 3, 10 * feet, min(feet, 1))
+        self._no_feet = [torch.zeros(engine.num_worlds, *shape, device=device) for shape in ((0, 3), (0, 3), (0,), ())]
 
     def __call__(self) -> State:
         """The state of all worlds now."""
-        engine = self.engine
-        sensors = engine.derived["sensordata"]
-        site_pos, site_vel = sensors[:, self._site_pos].float(), sensors[:, self._site_vel].float()
-        feet = (
-            sensors[:, self._feet].float() if len(self._feet) else sensors.new_zeros(engine.num_worlds, 0, 10).float()
-        )
-        contacts, force, torque, position = feet[..., 0], -feet[..., 1:4], -feet[..., 4:7], feet[..., 7:10]
-        floor = engine.sensor("floor")[:, 0] if len(self._feet) else sensors.new_zeros(engine.num_worlds)
-        copies = {"excitation": engine.ctrl, "activation": engine.act}
-        copies["muscle_force"] = engine.derived["actuator_force"]
+        engine, worlds = self.engine, self.engine.num_worlds
+        sensors = engine.derived["sensordata"].index_select(1, self._columns).float()
+        site_pos, site_vel, root_quat, root_angvel, feet, floor = sensors.split(self._widths, dim=1)
+        site_pos, site_vel = site_pos.view(worlds, -1, 3), site_vel.view(worlds, -1, 3)
         fibre_length, fibre_velocity = engine.model.fibre_state(
             engine.derived["actuator_length"], engine.derived["actuator_velocity"]
         )
+        foot_force, foot_cop, foot_contacts, floor_contacts = self._no_feet
+        if engine.model.feet:
+            contacts, force, torque, position = feet.view(worlds, -1, 10).split((1, 3, 3, 3), dim=-1)
+            foot_force, foot_contacts, floor_contacts = -force, contacts.squeeze(-1), floor.squeeze(-1)
+            foot_cop = _center_of_pressure(foot_force, -torque, position)
         return State(
-            joint_pos=engine.qpos[:, self._qpos].float(),
-            joint_vel=engine.qvel[:, self._dofs].float(),
+            joint_pos=engine.qpos.index_select(1, self._qpos).float(),
+            joint_vel=engine.qvel.index_select(1, self._dofs).float(),
             root_pos=site_pos[:, 0],
-            root_quat=sensors[:, self._root_quat].float(),
+            root_quat=root_quat,
             root_linvel=site_vel[:, 0],
-            root_angvel=sensors[:, self._root_angvel].float(),
+            root_angvel=root_angvel,
             site_pos=site_pos,
             site_vel=site_vel,
             fibre_length=fibre_length,
             fibre_velocity=fibre_velocity,
-            **{key: value.to(torch.float32, copy=True) for key, value in copies.items()},
-            foot_force=force,
-            foot_cop=_center_of_pressure(force, torque, position),
-            foot_contacts=contacts,
-            floor_contacts=floor.to(torch.float32, copy=True),
-            batch_size=[engine.num_worlds],
-            device=engine.device,
+            activation=engine.act.to(torch.float32, copy=True),
+            excitation=engine.ctrl.to(torch.float32, copy=True),
+            muscle_force=engine.derived["actuator_force"].to(torch.float32, copy=True),
+            foot_force=foot_force,
+            foot_cop=foot_cop,
+            foot_contacts=foot_contacts,
+            floor_contacts=floor_contacts,
         )
 
 

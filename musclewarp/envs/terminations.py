@@ -17,8 +17,8 @@ Termination = Callable[[State, Target], torch.Tensor]
 
 def site_deviation(state: State, target: Target) -> torch.Tensor:
     """Mean over the sites of the distance to the reference, relative to the root, m (`relative_site_error_m`)."""
-    own, goal = state.site_pos - state.root_pos[:, None], target.now.site_pos - target.now.root_pos[:, None]
-    return (own - goal)[:, 1:].norm(dim=-1).mean(-1)
+    error = state.site_pos - target.now.site_pos
+    return (error - error[:, :1])[:, 1:].norm(dim=-1).mean(-1)
 
 
 def root_deviation(state: State, target: Target) -> torch.Tensor:

@@ -33,12 +33,18 @@ def angle_between(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 
 def heading(quat: torch.Tensor) -> torch.Tensor:
-    """The rotation about z `(..., 4)` that turns world x to where the body's x axis (forward) points on the ground."""
+    """The rotation about z, `(..., 3, 3)`, that comes nearest to a body with its x axis forward and its y axis up.
+
+    It is the twist about z of the turn from standing, which is defined in every posture but upside down; the direction
+    of the forward axis on the ground is lost already when lying. `vectors @ heading` sees world vectors in its frame.
+    """
     w, x, y, z = quat.unbind(-1)
-    forward_x, forward_y = 1 - 2 * (y * y + z * z), 2 * (x * y + w * z)
-    half = 0.5 * torch.atan2(forward_y, forward_x)
-    zero = torch.zeros_like(half)
-    return torch.stack((half.cos(), zero, zero, half.sin()), dim=-1)
+    a, b = w + x, y + z  # proportional to cosine and sine of half the angle
+    norm = (a * a + b * b).clamp(min=torch.finfo(quat.dtype).tiny)
+    sine, cosine = 2 * a * b / norm, 1 - 2 * b * b / norm
+    zero, one = torch.zeros_like(sine), torch.ones_like(sine)
+    rows = (cosine, -sine, zero, sine, cosine, zero, zero, zero, one)
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
 
 
 def matrix_to_quat(matrix: torch.Tensor) -> torch.Tensor:

@@ -3,41 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import mujoco
 import numpy as np
 import torch
-from tensordict import TensorClass
 
 from musclewarp.errors import FileError
 from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
 from musclewarp.models.rotation import matrix_to_quat
+from musclewarp.references.body_state import BodyState
 from musclewarp.references.reference import SUFFIX, Reference
 
 
-class Goal(TensorClass):
-    """The reference at some instants; float32, world frame. Batch dimensions: worlds, or worlds x look-ahead.
+@dataclass(slots=True, eq=False)
+class Goal(BodyState):
+    """The reference at some instants. Leading dimensions: worlds, or worlds x look-ahead.
 
-    `joint_pos, joint_vel (..., J)`: independent hinge and slide joints. `root_* `: the root site's position `(..., 3)`,
-    orientation wxyz `(..., 4)`, linear and angular velocity `(..., 3)`. `site_pos, site_vel (..., S, 3)`.
-    `recorded_pos (..., S, 3)`: the recording's own scaled joints. `fibre_length (..., M)` and `fibre_velocity`: in
-    optimal fibre lengths (per second). `activation (..., M)`: zero where the reference has none.
+    Attributes:
+        recorded_pos: `(..., S, 3)` the recording's own scaled joints, at the sites.
     """
 
-    joint_pos: torch.Tensor
-    joint_vel: torch.Tensor
-    root_pos: torch.Tensor
-    root_quat: torch.Tensor
-    root_linvel: torch.Tensor
-    root_angvel: torch.Tensor
-    site_pos: torch.Tensor
-    site_vel: torch.Tensor
     recorded_pos: torch.Tensor
-    fibre_length: torch.Tensor
-    fibre_velocity: torch.Tensor
-    activation: torch.Tensor
 
 
 class ReferenceLibrary:
@@ -96,10 +85,9 @@ class ReferenceLibrary:
 
     def goal(self, clip: torch.Tensor, frame: torch.Tensor) -> Goal:
         """The reference at `frame` of `clip`; past the end the last frame holds."""
-        rows = self._table[self.index(clip, frame)]
+        rows = self._table.index_select(0, self.index(clip, frame).flatten())  # five times as fast as indexing
         parts = zip(self._shapes.items(), rows.split(self._widths, dim=-1), strict=True)
-        fields = {name: part.unflatten(-1, shape) for (name, shape), part in parts}
-        return Goal(**fields, batch_size=frame.shape, device=self.device)
+        return Goal(**{name: part.view(*frame.shape, *shape) for (name, shape), part in parts})
 
 
 def _goal_fields(model: MuscleModel, qpos: torch.Tensor, qvel: torch.Tensor) -> dict[str, torch.Tensor]:

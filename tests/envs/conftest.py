@@ -108,24 +108,22 @@ def scene():
                 "site_vel": speeds,
                 "fibre_length": normal(*batch, M),
                 "fibre_velocity": normal(*batch, M),
+                "activation": normal(*batch, M).sigmoid(),
             }
 
         def goal(*batch):
-            more = {"recorded_pos": normal(*batch, S, 3), "activation": normal(*batch, M).sigmoid()}
-            return Goal(**motion(*batch), **more, batch_size=batch)
+            return Goal(**motion(*batch), recorded_pos=normal(*batch, S, 3))
 
         state = State(
             **motion(N),
             excitation=normal(N, M).sigmoid(),
-            activation=normal(N, M).sigmoid(),
             muscle_force=-100 * normal(N, M).abs(),
             foot_force=100 * normal(N, F, 3),
             foot_cop=normal(N, F, 3),
             foot_contacts=torch.randint(0, 3, (N, F), generator=generator).float(),
             floor_contacts=torch.randint(0, 9, (N,), generator=generator).float(),
-            batch_size=[N],
         )
-        return state, Target(now=goal(N), ahead=goal(N, K), batch_size=[N])
+        return state, Target(now=goal(N), ahead=goal(N, K))
 
     return scene
 
@@ -138,15 +136,14 @@ def moved():
 
     def moved(x, yaw: float, shift: tuple[float, float]):
         if isinstance(x, Target):
-            return Target(now=moved(x.now, yaw, shift), ahead=moved(x.ahead, yaw, shift), batch_size=x.batch_size)
+            return Target(now=moved(x.now, yaw, shift), ahead=moved(x.ahead, yaw, shift))
         turn, x = Rotation.from_rotvec([0.0, 0.0, yaw]), x.clone()
 
         def turned(value):
             return torch.from_numpy(turn.apply(value.double().reshape(-1, 3).numpy())).reshape(value.shape)
 
         offset = torch.tensor([*shift, 0.0], dtype=torch.float64)
-        for key in x.to_tensordict().keys():  # noqa: SIM118 (not a mapping)
-            value = getattr(x, key)
+        for key, value in x.items():
             if key in positions:
                 setattr(x, key, (turned(value) + offset).float())
             elif key in vectors:
