@@ -33,15 +33,9 @@ FREE_RUN_STEPS = (1, 2, 5, 10, 20, 50)
 MANY_CONTACTS = 4
 
 
-def load(name: str, tolerance: float | None = None) -> MuscleModel:
-    """The model with one physics step per engine step, and the solver's `tolerance` if not its own.
-
-    At its own, 1e-8, MuJoCo C stops up to 1e-4 rad short, in a control step, of where it would end at 1e-13.
-    """
-    model = load_model(name, physics=PhysicsConfig(TIMESTEP[name], 1))
-    if tolerance is not None:
-        model.mj_model.opt.tolerance = tolerance
-    return model
+def load(name: str) -> MuscleModel:
+    """The model with one physics step per engine step."""
+    return load_model(name, physics=PhysicsConfig(TIMESTEP[name], 1))
 
 
 def excitations(engine: Engine, generator: torch.Generator) -> torch.Tensor:
@@ -124,11 +118,9 @@ def differences(native: NativeEngine, warp: WarpEngine) -> dict[str, np.ndarray]
 def measure(model: MuscleModel, worlds: int, steps: int, seed: int = 0, free_run: int = 50) -> dict[str, Any]:
     """Differences of `steps` control steps from copied states, and those of a free run of `free_run` steps.
 
-    Two things in contacts are beyond any tolerance. A touch within float32's resolution of a position (some 1e-7 m) may
-    begin one substep later in one engine than in the other, and then a whole impact is between them. And the float32
-    EPA of mujoco_warp 4.0 now and then misjudges by tenths of a millimetre how deep an ellipsoid lies in a capsule.
-    Control steps of a world in which the engines do not `agree` about its contacts are therefore counted ("torn"), and
-    their largest difference stands beside that of all others.
+    A touch within float32's resolution of a position (some 1e-7 m) may begin one substep later in one engine than in
+    the other. Control steps of a world in which the engines do not `agree` about its contacts are counted ("torn"), and
+    the largest difference of all others stands beside that of all. The bars are for all.
     """
     generator = torch.Generator().manual_seed(seed)
     native, warp = NativeEngine(model, worlds), WarpEngine(model, worlds)
@@ -231,23 +223,22 @@ def show(console: Console, result: Mapping[str, Any]) -> None:
 
 
 def main() -> None:
-    """Measure, print a table, and on request one JSON line a model; exit 1 if a bar is missed, torn steps aside."""
+    """Measure, print a table, and on request one JSON line a model; exit 1 if a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=sorted(SUBSTEPS), default=sorted(SUBSTEPS))
     parser.add_argument("--worlds", type=int, default=4)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tolerance", type=float, help="of MuJoCo C's solver; default: the model's own")
     parser.add_argument("--json", action="store_true", help="one JSON line per model on stdout, the tables on stderr")
     arguments = parser.parse_args()
     console = Console(stderr=arguments.json)
     passed = True
     for name in arguments.models:
-        result = measure(load(name, arguments.tolerance), arguments.worlds, arguments.steps, arguments.seed)
+        result = measure(load(name), arguments.worlds, arguments.steps, arguments.seed)
         show(console, result)
         if arguments.json:
             print(json.dumps(result))
-        passed &= result["passed"]
+        passed &= result["passed_with_torn"]
     raise SystemExit(0 if passed else 1)
 
 

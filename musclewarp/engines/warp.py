@@ -18,38 +18,11 @@ import mujoco_warp as mjw
 import numpy as np
 import torch
 import warp as wp
-from mujoco_warp._src import collision_primitive
 
+from musclewarp.engines import warp_geometry as warp_geometry  # replaces collision functions of mujoco_warp
 from musclewarp.engines.engine import DERIVED, Engine
 from musclewarp.errors import ConfigError, ModelError
 from musclewarp.models import MuscleModel
-
-_plane_capsule = collision_primitive.plane_capsule
-
-
-@wp.func
-def _plane_capsule_like_mujoco(  # noqa: ANN202 (Warp infers it)
-    plane_normal: wp.vec3,
-    plane_pos: wp.vec3,
-    capsule_pos: wp.vec3,
-    capsule_axis: wp.vec3,
-    capsule_radius: float,
-    capsule_half_length: float,
-):
-    # MuJoCo C lays the friction pyramid along the capsule however steep it stands. mujoco_warp 4.0 turns it to a world
-    # axis beyond 60 degrees, as toes do: up to 4e-3 rad in a control step. Here it is always along the capsule.
-    dist, pos, frame = _plane_capsule(
-        plane_normal, plane_pos, capsule_pos, capsule_axis, capsule_radius, capsule_half_length
-    )
-    along = capsule_axis - plane_normal * wp.dot(plane_normal, capsule_axis)  # pyright: ignore[reportArgumentType, reportCallIssue]
-    if wp.length_sq(along) > 1.0e-12:
-        along = wp.normalize(along)
-        across = wp.cross(plane_normal, along)  # pyright: ignore[reportArgumentType, reportCallIssue]
-        frame = wp.matrix_from_rows(plane_normal, along, across)  # pyright: ignore[reportArgumentType, reportCallIssue]
-    return dist, pos, frame
-
-
-collision_primitive.plane_capsule = _plane_capsule_like_mujoco  # found by name when the kernels are compiled
 
 # Warp would announce every module it loads on the output where our commands print tables and JSON.
 wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)
@@ -237,6 +210,9 @@ def _for_warp(model: MuscleModel) -> mujoco.MjModel:
         )
     # mujoco_warp never heals a world, and refuses the flag that forbids it
     m.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+    # EPA is a last resort here, see `warp_geometry`; every iteration of it takes memory in every world, and in float32
+    # it cannot come as close as in MuJoCo C: MuJoCo's defaults
+    m.opt.ccd_iterations, m.opt.ccd_tolerance = 35, 1e-6
     # how the Jacobian is stored is each simulator's own affair: here dense ends at 60 dofs, and sparse is right
     m.opt.jacobian = mujoco.mjtJacobian.mjJAC_AUTO
     return m

@@ -93,6 +93,7 @@ class MuscleModel:
         spec.option.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
         # the default heals a world that is not finite by teleporting it to qpos0, silently
         spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+        _make_continuous(spec)
         spec.memory = layout.arena_bytes
         for actuator in spec.actuators:
             actuator.ctrllimited = True
@@ -212,6 +213,22 @@ def foot_geoms(model: MuscleModel) -> list[int]:
 
     collides = (m.geom_contype | m.geom_conaffinity) != 0
     return [g for g in range(m.ngeom) if collides[g] and in_foot(int(m.geom_bodyid[g]))]
+
+
+def _make_continuous(spec: mujoco.MjSpec) -> None:
+    """Let the next state depend on the present one without jumps, and compute it to the end.
+
+    Small differences then stay small: between float32 and float64, and between two policies. It costs nothing: the
+    solver needs fewer iterations, and standing feet lie as deep as with MuJoCo's defaults, 1.6 mm at most.
+    """
+    # by default a contact begins with nine tenths of its impedance, and then a touch found one step earlier is another
+    # movement; here all of it grows over the 1 mm (`solimp[2]`) over which the last tenth does by default
+    for contact in (*spec.geoms, *spec.pairs):
+        contact.solimp[0] = 0.0
+    # at the default, 1e-8, the lightest bodies, kneecaps, end a control step up to 1e-4 rad off
+    spec.option.tolerance = 1e-12
+    # at the default, 1e-6, the normal between two ellipsoids, feet, is up to 3e-3 rad off
+    spec.option.ccd_tolerance, spec.option.ccd_iterations = 1e-9, 100
 
 
 def _instrument(spec: mujoco.MjSpec, layout: Layout) -> None:

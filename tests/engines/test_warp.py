@@ -112,6 +112,41 @@ def test_friction_pyramid_lies_along_a_steep_capsule_as_in_mujoco():
     np.testing.assert_allclose(d.contact.frame.numpy()[0].ravel(), data.contact[0].frame, atol=1e-6)
 
 
+@pytest.mark.parametrize("other", ['type="capsule" size=".02 .04"', 'type="ellipsoid" size=".085 .035 .04"'])
+def test_ellipsoids_touch_as_in_mujoco(other: str):
+    """Foot on toes, foot on foot. GJK in float32, which `WarpEngine` replaces, errs by up to 1.6 mm and 0.03."""
+    xml = f"""<mujoco><option ccd_tolerance="1e-9" ccd_iterations="100"/><worldbody>
+      <body><freejoint/><geom {other}/></body>
+      <body><freejoint/><geom type="ellipsoid" size=".085 .035 .04"/></body>
+    </worldbody></mujoco>"""
+    worlds, rng = 300, np.random.default_rng(0)
+    qpos = rng.normal(size=(worlds, 14)).astype(np.float32)
+    distance = rng.uniform(0.05, 0.16, size=(worlds, 1))
+    qpos[:, :3], qpos[:, 7:10] = 0.0, distance * qpos[:, :3] / np.linalg.norm(qpos[:, :3], axis=1, keepdims=True)
+    for orientation in (qpos[:, 3:7], qpos[:, 10:14]):
+        orientation /= np.linalg.norm(orientation, axis=1, keepdims=True)
+    m = mujoco.MjModel.from_xml_string(xml)
+    with wp.ScopedDevice("cpu"):
+        d = mjw.make_data(m, worlds, nconmax=2)
+        d.qpos.assign(qpos)
+        mjw.fwd_position(mjw.put_model(m), d)
+    ids = d.contact.worldid.numpy()[: int(d.nacon.numpy()[0])]
+    ours = {world: (d.contact.dist.numpy()[i], d.contact.frame.numpy()[i, 0]) for i, world in enumerate(ids)}
+    data, shallow = mujoco.MjData(m), 0
+    for world in range(worlds):
+        data.qpos[:] = qpos[world]
+        mujoco.mj_fwdPosition(m, data)
+        if not data.ncon:
+            assert world not in ours or ours[world][0] > -1e-6
+            continue
+        contact = data.contact[0]
+        if -0.01 < contact.dist < -1e-5:  # deeper than feet can go there may be more than one answer
+            shallow += 1
+            assert ours[world][0] == pytest.approx(contact.dist, abs=2e-7)
+            np.testing.assert_allclose(ours[world][1], contact.frame[:3], atol=5e-4)
+    assert shallow > 20
+
+
 def test_integrator_that_cannot_be_rotated_names_what_can():
     model = load_model("bimanual")
     model.mj_model.opt.integrator = mujoco.mjtIntegrator.mjINT_RK4
@@ -126,18 +161,14 @@ def test_device_that_warp_does_not_know_is_an_error(arms: MuscleModel):
 
 @pytest.mark.parametrize("name", ["bimanual", pytest.param("myofullbody", marks=pytest.mark.slow)])
 def test_a_control_step_equals_the_native_engines(parity: ModuleType, name: str):
-    """A short version of `benchmarks/parity.py`: 100 steps there, 12 here, and MuJoCo C solves to the end.
-
-    The bars are the benchmark's. Of other draws than its own, one step of a body in a thousand passes them by a little.
-    """
-    result = parity.measure(parity.load(name, tolerance=1e-13), worlds=2, steps=12, free_run=1)
+    """A short version of `benchmarks/parity.py`: 100 steps there, 12 here."""
+    result = parity.measure(parity.load(name), worlds=2, steps=12, free_run=1)
     assert result["unhealthy"] == 0
     for key, bar in parity.BARS.items():
-        assert result["max"][key] <= 2 * bar, key
-    assert result["torn_fraction"] < 0.1
+        assert result["max_with_torn"][key] <= bar, key
     if name == "myofullbody":
         assert result["fraction_with_contacts"] >= 0.4
-        assert result["max"]["floor_force_over_weight"] < 2e-3
+        assert result["max_with_torn"]["floor_force_over_weight"] < 2e-3
 
 
 @pytest.mark.gpu

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from importlib.metadata import requires, version
 
@@ -111,6 +112,23 @@ def test_lowest_foot_point_touches_the_floor_where_mujoco_finds_contact(model_of
         mujoco.mj_fwdPosition(m, data)
         floor = m.geom("floor").id
         assert any(floor in contact.geom for contact in data.contact) == touches
+
+
+def test_a_touch_begins_without_force_and_standing_feet_lie_less_than_2_mm_deep(model_of: Get):
+    model = model_of("myofullbody")
+    m, data = copy.copy(model.mj_model), mujoco.MjData(model.mj_model)
+    m.dof_damping[6:] = 1e6  # nobody holds this person up: joints that hardly move do
+    mujoco.mj_kinematics(m, data)
+    data.qpos[2] -= lowest_foot_point(model, data) - 1e-3
+    floor, weight = model.sensor_slice("floor"), m.body_mass.sum() * 9.81
+    force, depth = np.zeros(150), np.zeros(150)
+    for step in range(len(force)):
+        mujoco.mj_step(m, data)
+        force[step] = abs(data.sensordata[floor][3]) / weight
+        depth[step] = -min(contact.dist for contact in data.contact if 0 in contact.geom)
+    assert force[0] < 0.01
+    assert force[100:].mean() == pytest.approx(1.0, abs=0.1)
+    assert depth[100:].max() < 2e-3
 
 
 def test_arms_have_no_standing_height(model_of: Get):
