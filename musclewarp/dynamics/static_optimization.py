@@ -13,7 +13,6 @@ Source: Crowninshield & Brand 1981 (J. Biomech. 14:793), with the quadratic crit
 
 from __future__ import annotations
 
-import copy
 from typing import NamedTuple
 
 import mujoco
@@ -22,6 +21,7 @@ import scipy.optimize
 import torch
 from numpy.typing import NDArray
 
+from musclewarp.dynamics.inverse import inverse_dynamics
 from musclewarp.errors import ModelError
 from musclewarp.models import MuscleModel
 
@@ -36,7 +36,9 @@ class StaticOptimization(NamedTuple):
     residual: Floats
 
 
-def optimize_activations(model: MuscleModel, qpos: Floats, qvel: Floats, qacc: Floats) -> StaticOptimization:
+def optimize_activations(
+    model: MuscleModel, qpos: Floats, qvel: Floats, qacc: Floats, max_activation: float = 1.0
+) -> StaticOptimization:
     """Activations for a movement without contacts.
 
     Args:
@@ -44,50 +46,45 @@ def optimize_activations(model: MuscleModel, qpos: Floats, qvel: Floats, qacc: F
         qpos: postures `(T, nq)`.
         qvel: velocities `(T, nv)`.
         qacc: accelerations `(T, nv)`.
+        max_activation: upper bound of the activations.
 
     Raises:
         ModelError: the model has a free root.
     """
     if model.has_free_root:
         raise ModelError(f"model '{model.name}' stands on the ground: its moments depend on forces that are not given")
-    m = copy.copy(model.mj_model)
-    # what couplings, limits and contacts would add is not the muscles' work
-    m.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_CONSTRAINT)
+    m = model.mj_model
     data = mujoco.MjData(m)
+    tau = inverse_dynamics(model, qpos, qvel, qacc).moments
     activations = np.zeros((len(qpos), m.nu))
     residual = np.zeros((len(qpos), len(model.couplings.independent)))
     moment = np.zeros((m.nu, m.nv))
     for t in range(len(qpos)):
         data.qpos[:], data.qvel[:] = qpos[t], qvel[t]
+        mujoco.mj_fwdPosition(m, data)
+        mujoco.mj_fwdVelocity(m, data)
         passive, gain = _forces(m, data, 0.0), _forces(m, data, 1.0)
         gain -= passive
-        data.act[:] = 0.0
-        data.qacc[:] = qacc[t]
-        mujoco.mj_inverse(m, data)
         sparse = (data.actuator_moment, data.moment_rownnz, data.moment_rowadr, data.moment_colind)
         mujoco.mju_sparse2dense(moment, *sparse)
-        rows = np.vstack((moment, data.qfrc_inverse))
-        reduced = model.couplings.reduce_columns(torch.from_numpy(qpos[t]), torch.from_numpy(rows)).numpy()
-        arms, tau = reduced[:-1].T, reduced[-1]
-        activations[t] = _bounded_least_squares(arms * gain, tau - arms @ passive)
-        residual[t] = arms @ (gain * activations[t] + passive) - tau
+        arms = model.couplings.reduce_columns(torch.from_numpy(qpos[t]), torch.from_numpy(moment)).numpy().T
+        activations[t] = _bounded_least_squares(arms * gain, tau[t] - arms @ passive, max_activation)
+        residual[t] = arms @ (gain * activations[t] + passive) - tau[t]
     return StaticOptimization(activations, residual)
 
 
 def _forces(m: mujoco.MjModel, data: mujoco.MjData, activation: float) -> Floats:
     data.act[:] = activation
-    mujoco.mj_fwdPosition(m, data)
-    mujoco.mj_fwdVelocity(m, data)
     mujoco.mj_fwdActuation(m, data)
     return data.actuator_force.copy()
 
 
-def _bounded_least_squares(matrix: Floats, goal: Floats) -> Floats:
-    """argmin |A a - b|^2 + e^2 |a|^2 over 0 <= a <= 1."""
+def _bounded_least_squares(matrix: Floats, goal: Floats, upper: float) -> Floats:
+    """argmin |A a - b|^2 + e^2 |a|^2 over 0 <= a <= upper."""
     count = matrix.shape[1]
     stacked = np.vstack((matrix, EFFORT * np.eye(count)))
     padded = np.concatenate((goal, np.zeros(count)))
     activation, _ = scipy.optimize.nnls(stacked, padded)
-    if activation.max() <= 1.0:  # most frames: the upper bounds are out of reach, and this is many times faster
+    if activation.max() <= upper:  # most frames: the upper bounds are out of reach, and this is many times faster
         return activation
-    return np.clip(scipy.optimize.lsq_linear(stacked, padded, (0.0, 1.0), method="bvls").x, 0.0, 1.0)
+    return np.clip(scipy.optimize.lsq_linear(stacked, padded, (0.0, upper), method="bvls").x, 0.0, upper)

@@ -5,26 +5,32 @@ The unknowns are the independent coordinates of all frames. Levenberg-Marquardt 
     sum_t  sum_s  w_s |p*_s - p_s(q_t)|^2 + v_s |log(R*_s R_s(q_t)^T)|^2   track the sites
          + w_q |q_t - q_rest|^2                                           resolve what they leave open
          + w_a |(q_{t+1} - 2 q_t + q_{t-1}) / dt^2|^2                     move smoothly
+         + w_m |tau_t - tau*_t|^2                                         near moments that muscles can produce
 
-Coupled coordinates follow their polynomials exactly (their columns are folded into their drivers' by the chain
-rule), joint limits are bounds on the step (projected Newton with an active set, Bertsekas 1982), and because frames
-only meet in the last term, the normal equations are banded and solved by one banded Cholesky factorisation.
+(the last one where `retarget.feasible` asks for it). Coupled coordinates follow their polynomials exactly (their
+columns are folded into their drivers' by the chain rule), joint limits are bounds on the step (projected Newton with an
+active set, Bertsekas 1982), and because a frame only meets its neighbours, the normal equations are banded and solved by
+one banded Cholesky factorisation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
+from musclewarp.dynamics.inverse import InverseDynamics, inverse_dynamics
 from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
 from musclewarp.models.muscles import joint_group
 from musclewarp.motion import rotations
+from musclewarp.references.reference import differentiate
 from musclewarp.retarget.targets import Targets
 from musclewarp.threads import one_torch_thread
 
@@ -42,6 +48,9 @@ class IKConfig:
         acceleration: weight of squared joint acceleration in rad²/s⁴.
         shoulder_acceleration: the same for the shoulder, whose joints carry twenty times the inertia of an elbow, and
             turn fast for nothing where an arm hangs down (its elevation plane is then undefined).
+        moment: weight of squared joint moment in (Nm)² beyond what the muscles can produce (models with a fixed root).
+        max_activation: activation that these moments may take, so that something is left to correct errors with.
+        feasibility_rounds: how often the moments and the postures are fitted to each other in turn.
         limit_margin: rad (or m, scaled) that references keep from the joint limits, which are soft in simulation.
         max_iterations: Levenberg-Marquardt steps.
         tolerance: relative decrease of the cost at which the solution is accepted.
@@ -57,6 +66,9 @@ class IKConfig:
     posture: float = 1e-5
     acceleration: float = 1e-7
     shoulder_acceleration: float = 2e-6
+    moment: float = 1e-4
+    max_activation: float = 0.75
+    feasibility_rounds: int = 4
     limit_margin: float = 0.01
     max_iterations: int = 60
     tolerance: float = 1e-4
@@ -77,19 +89,27 @@ def solve(
     dt: float,
     config: IKConfig | None = None,
     on_iteration: Callable[[int, float], None] | None = None,
+    start: Floats | None = None,
+    moments: Floats | None = None,
 ) -> Solution:
-    """Fit postures to `targets`, frames `dt` seconds apart; `on_iteration(step, cost)` reports progress."""
-    with one_torch_thread():
-        return _minimise(_Problem(model, targets, dt, config or IKConfig()), on_iteration)
+    """Fit postures to `targets`, frames `dt` seconds apart; `on_iteration(step, cost)` reports progress.
+
+    From `start (T, nq)` if given; with `moments (T, J)`, of the independent coordinates of a model with a fixed root,
+    towards a movement that needs these.
+    """
+    # threads of the BLAS gain nothing on blocks this small, and spin when something else runs
+    with one_torch_thread(), threadpool_limits(1, "blas"):
+        problem = _Problem(model, targets, dt, config or IKConfig(), moments)
+        qpos = problem.initial_guess() if start is None else torch.from_numpy(start)
+        return _minimise(problem, qpos, on_iteration)
 
 
-def _minimise(problem: _Problem, on_iteration: Callable[[int, float], None] | None) -> Solution:
-    qpos = problem.initial_guess()
+def _minimise(problem: _Problem, qpos: torch.Tensor, on_iteration: Callable[[int, float], None] | None) -> Solution:
     cost, damping = problem.cost(qpos), 1e-3
     for iteration in range(problem.config.max_iterations):
-        hessian, gradient = problem.normal_equations(qpos)
+        equations = problem.normal_equations(qpos)
         while True:
-            candidate = problem.step(qpos, hessian, gradient, damping)
+            candidate = problem.step(qpos, equations, damping)
             new_cost = problem.cost(candidate)
             if new_cost < cost or damping > 1e6:
                 break
@@ -104,11 +124,25 @@ def _minimise(problem: _Problem, on_iteration: Callable[[int, float], None] | No
     return Solution(qpos.numpy(), problem.config.max_iterations, False)
 
 
+class _Equations(NamedTuple):
+    """Normal equations of T frames with n unknowns each.
+
+    `blocks`: `(T - k, n, n)` between frames t and t + k, for k = 0, 1, 2; `tracking (T, n)`: what of their diagonal
+    tracks the targets; `gradient (T, n)`: the descent direction.
+    """
+
+    blocks: list[Floats]
+    tracking: Floats
+    gradient: Floats
+
+
 class _Problem:
     """The cost of a clip, its derivatives, and steps that respect the bounds."""
 
-    def __init__(self, model: MuscleModel, targets: Targets, dt: float, config: IKConfig) -> None:
-        self.model, self.config = model, config
+    def __init__(
+        self, model: MuscleModel, targets: Targets, dt: float, config: IKConfig, moments: Floats | None = None
+    ) -> None:
+        self.model, self.config, self.dt, self.moments = model, config, dt, moments
         self.kinematics = Kinematics(model)
         self.independent = torch.as_tensor(model.couplings.independent)
         self.goal = torch.from_numpy(targets.positions)
@@ -175,10 +209,18 @@ class _Problem:
         total += (self.rotation_weight * rotation.square().sum(-1)).sum()
         total += (self.posture * (self._joint_values(qpos) - self._joint_values(self.rest[None])).square()).sum()
         total += (self.smooth * self._accelerations(qpos).square()).sum()
+        if self.moments is not None:
+            total += self.config.moment * ((self._dynamics(qpos).moments - self.moments[1:-1]) ** 2).sum()
         return float(total)
 
-    def normal_equations(self, qpos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Per-frame Gauss-Newton blocks `(T, n, n)`, without smoothness, and the descent direction `(T, n)`."""
+    def _dynamics(self, qpos: torch.Tensor) -> InverseDynamics:
+        """Of all frames but the first and the last."""
+        posture, velocity = qpos.numpy(), differentiate(self.model, qpos.numpy(), self.dt)
+        acceleration = np.diff(posture, n=2, axis=0) / self.dt**2
+        return inverse_dynamics(self.model, posture[1:-1], velocity[1:-1], acceleration)
+
+    def normal_equations(self, qpos: torch.Tensor) -> _Equations:
+        """Of Gauss and Newton, at `qpos (T, nq)`."""
         poses = self.kinematics(qpos)
         position, rotation = self._errors(poses.position, poses.rotation)
         jacobian = poses.jacobian
@@ -201,14 +243,31 @@ class _Problem:
             gradient[:-2] -= acceleration
             gradient[1:-1] += 2 * acceleration
             gradient[2:] -= acceleration
-        return hessian, gradient
+        blocks = [hessian.numpy(), *(np.zeros((max(self.frames - k, 0), self.n, self.n)) for k in (1, 2))]
+        tracking = np.einsum("tii->ti", blocks[0]).copy()
+        for k, block in enumerate(blocks):
+            block += self.stencil[k, : len(block), None, None] * np.diag(self.smooth.numpy())
+        if self.moments is not None:
+            self._add_moments(self._dynamics(qpos), blocks, gradient.numpy())
+        return _Equations(blocks, tracking, gradient.numpy())
 
-    def step(self, qpos: torch.Tensor, hessian: torch.Tensor, gradient: torch.Tensor, damping: float) -> torch.Tensor:
+    def _add_moments(self, dynamics: InverseDynamics, blocks: list[Floats], gradient: Floats) -> None:
+        """The term of the moments, linear in the accelerations and velocities of three neighbouring frames."""
+        assert self.moments is not None
+        weight, error = self.config.moment, self.moments[1:-1] - dynamics.moments
+        inertia, drag = dynamics.mass / self.dt**2, np.eye(self.n) * dynamics.damping[:, None] / (2 * self.dt)
+        slopes = (inertia - drag, -2 * inertia, inertia + drag)
+        frames = len(error)
+        for first, left in enumerate(slopes):
+            gradient[first : first + frames] += weight * np.einsum("tji,tj->ti", left, error)
+            for second, right in enumerate(slopes[first:], first):
+                blocks[second - first][first : first + frames] += weight * left.transpose(0, 2, 1) @ right
+
+    def step(self, qpos: torch.Tensor, equations: _Equations, damping: float) -> torch.Tensor:
         """The damped Gauss-Newton step within the bounds, for all frames."""
-        values = self._joint_values(qpos)
+        values, gradient = self._joint_values(qpos), torch.from_numpy(equations.gradient)
         blocked = self.scalar & (((values <= self.lower) & (gradient < 0)) | ((values >= self.upper) & (gradient > 0)))
-        delta = torch.from_numpy(self._solve(hessian.numpy(), gradient.numpy(), blocked.numpy(), damping))
-        return self.move(qpos, delta)
+        return self.move(qpos, torch.from_numpy(self._solve(equations, blocked.numpy(), damping)))
 
     def move(self, qpos: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
         """`qpos` moved by `delta (T, n)` of the independent dofs, clamped to the bounds, couplings restored."""
@@ -221,24 +280,22 @@ class _Problem:
             moved[:, 3:7] = torch.from_numpy(rotations.normalize(rotations.multiply(qpos[:, 3:7].numpy(), turn)))
         return self.model.couplings.project_qpos(moved)
 
-    def _solve(self, hessian: Floats, gradient: Floats, blocked: NDArray[np.bool_], damping: float) -> Floats:
-        frames, n = self.frames, self.n
-        free = ~blocked
-        block = hessian * free[:, :, None] * free[:, None, :]
-        diagonal = np.einsum("tii->ti", block)
-        diagonal += damping * np.maximum(diagonal, 1e-6)
-        diagonal[blocked] = 1.0
-        width = 2 * n
+    def _solve(self, equations: _Equations, blocked: NDArray[np.bool_], damping: float) -> Floats:
+        frames, n, free = self.frames, self.n, (~blocked).astype(float)
+        width = 2 * n if self.moments is None else 3 * n - 1  # smoothness couples each joint only with itself
         banded = np.zeros((width + 1, frames * n))  # upper form: banded[width + i - j, j] = A[i, j]
         columns = banded.reshape(width + 1, frames, n)
-        for offset in range(n):
-            columns[width - offset, :, offset:] = np.einsum("tii->ti", block[:, : n - offset, offset:])
-        smooth = self.smooth.numpy()
-        columns[width] += smooth * self.stencil[0][:, None] * free
-        for k in (1, 2):
-            both = free[k:] & free[:-k]
-            columns[width - k * n, k:] += smooth * self.stencil[k][: frames - k, None] * both
-        solution = scipy.linalg.solveh_banded(banded, (gradient * free).ravel(), overwrite_ab=True, check_finite=False)
+        for k, block in enumerate(equations.blocks):
+            block = block * free[: frames - k, :, None] * free[k:, None, :]
+            if k == 0:
+                diagonal = np.einsum("tii->ti", block)
+                diagonal += damping * np.maximum(equations.tracking, 1e-6)
+                diagonal[blocked] = 1.0
+            for offset in range(max(1 - n, -k * n), min(n, width - k * n + 1)):  # column minus row within the block
+                low, high = max(offset, 0), n + min(offset, 0)
+                columns[width - k * n - offset, k:, low:high] = np.diagonal(block, offset, axis1=1, axis2=2)
+        gradient = (equations.gradient * free).ravel()
+        solution = scipy.linalg.solveh_banded(banded, gradient, overwrite_ab=True, check_finite=False)
         return solution.reshape(frames, n)
 
 

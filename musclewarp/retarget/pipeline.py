@@ -17,7 +17,8 @@ from musclewarp.motion.body import Body, load_body
 from musclewarp.motion.motion import SMPL_JOINTS, Motion
 from musclewarp.references.quality import lowest_foot_heights, reference_quality
 from musclewarp.references.reference import Reference, make_reference
-from musclewarp.retarget.ik import IKConfig, solve
+from musclewarp.retarget.feasible import solve_feasible
+from musclewarp.retarget.ik import IKConfig
 from musclewarp.retarget.targets import make_targets
 
 Floats = NDArray[np.float64]
@@ -49,7 +50,7 @@ def retarget(
     resampled = resample(motion, dt)
     rest = body.joints(rest_motion(motion))
     targets = make_targets(model, body.joints(resampled), rest)
-    solution = solve(model, targets, dt, config, on_iteration)
+    solution = solve_feasible(model, targets, dt, config, on_iteration)
     qpos, positions = solution.qpos, targets.positions
     if model.has_free_root:
         drop = ground_offset(model, qpos)

@@ -50,10 +50,13 @@ def smoothing(weight: float, **changes) -> IKConfig:
     return IKConfig(**dict.fromkeys(names, weight), **changes)
 
 
-@pytest.fixture(scope="module")
-def small(arms: MuscleModel) -> _Problem:
-    """Six frames of both arms."""
-    return _Problem(arms, targets_of(arms, smooth_movement(arms, 6)), DT, IKConfig(acceleration=1e-6))
+@pytest.fixture(scope="module", params=["tracking", "moments"])
+def small(arms: MuscleModel, request: pytest.FixtureRequest) -> _Problem:
+    """Six frames of both arms, without and with moments to come close to."""
+    moments = np.random.default_rng(7).normal(size=(6, len(arms.couplings.independent)))
+    targets = targets_of(arms, smooth_movement(arms, 6))
+    config = IKConfig(acceleration=1e-6, moment=1e-3)
+    return _Problem(arms, targets, DT, config, moments if request.param == "moments" else None)
 
 
 @pytest.mark.parametrize("name", ["arms", "body"])
@@ -104,27 +107,34 @@ def test_the_cost_never_increases(name, request):
 @pytest.mark.parametrize("damping", [1e-9, 1e-3, 10.0])
 def test_the_banded_solution_is_that_of_the_dense_normal_equations(small, blocking, damping):
     frames, n = small.frames, small.n
-    hessian, gradient = (x.numpy() for x in small.normal_equations(small.initial_guess()))
+    qpos = small.initial_guess()
+    equations = small.normal_equations(qpos)
+    targets = targets_of(small.model, smooth_movement(small.model, 6))
+    tracking = _Problem(small.model, targets, DT, smoothing(0.0)).normal_equations(qpos)
     random = np.random.default_rng(0)
     blocked = random.uniform(size=(frames, n)) < (0.3 if blocking else 0.0)
     dense = np.zeros((frames, n, frames, n))
-    for t in range(frames):
-        dense[t, :, t] = hessian[t]
-        diagonal = np.diag(hessian[t])
-        dense[t, :, t] += damping * np.diag(np.maximum(diagonal, 1e-6))
+    for t, block in enumerate(tracking.blocks[0]):
+        dense[t, :, t] = block + damping * np.diag(np.maximum(np.diag(block), 1e-6))
     second = np.diff(np.eye(frames), n=2, axis=0)
-    weights = np.diag(np.broadcast_to(np.asarray(small.smooth), n))
-    dense += np.einsum("st,ij->sitj", second.T @ second, weights)
+    dense += np.einsum("st,ij->sitj", second.T @ second, np.diag(np.broadcast_to(np.asarray(small.smooth), n)))
+    if small.moments is not None:
+        central = (np.eye(frames)[2:] - np.eye(frames)[:-2]) / (2 * DT)
+        dynamics = small._dynamics(qpos)
+        slopes = np.einsum("ts,tij->tisj", second / DT**2, dynamics.mass)
+        slopes += np.einsum("ts,ij,tj->tisj", central, np.eye(n), dynamics.damping)
+        dense += small.config.moment * np.einsum("tisj,tiuk->sjuk", slopes, slopes)
     dense, free = dense.reshape(frames * n, frames * n), ~blocked.ravel()
     expected = np.zeros(frames * n)
-    expected[free] = np.linalg.solve(dense[np.ix_(free, free)], gradient.ravel()[free])
-    found = small._solve(hessian, gradient, blocked, damping)
+    expected[free] = np.linalg.solve(dense[np.ix_(free, free)], equations.gradient.ravel()[free])
+    found = small._solve(equations, blocked, damping)
     np.testing.assert_allclose(found.ravel(), expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("small", ["tracking"], indirect=True)  # with moments it leaves out how inertia changes
 def test_the_descent_direction_is_minus_half_the_gradient_of_the_cost(small):
     qpos = small.initial_guess()
-    _, gradient = small.normal_equations(qpos)
+    gradient = torch.from_numpy(small.normal_equations(qpos).gradient)
     random, step = np.random.default_rng(4), 1e-6
     for _ in range(5):
         along = torch.from_numpy(random.normal(size=(small.frames, small.n)))

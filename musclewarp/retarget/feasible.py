@@ -1,0 +1,60 @@
+"""Movements that the muscles can produce, as near as possible to the recorded one.
+
+A recording knows nothing of the model's strength. Where an arm swings past hanging, its elevation plane turns over
+within a few frames, and the model's joint damping alone then asks for moments that muscles, whose moment arms vanish
+there, do not have. So in turn, the moments of the movement are projected on what the muscles can produce, frame by
+frame (static optimisation), and the inverse kinematics of the whole clip is solved again, near those moments. Each half
+lowers tracking error + smoothness + squared distance of the moments from the producible ones (majorise-minimise, for
+the distance to the projection is never less than that to the set).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from musclewarp.dynamics import inverse_dynamics, optimize_activations
+from musclewarp.models import MuscleModel
+from musclewarp.references.reference import differentiate
+from musclewarp.retarget.ik import Floats, IKConfig, Solution, solve
+from musclewarp.retarget.targets import Targets
+
+
+def solve_feasible(
+    model: MuscleModel,
+    targets: Targets,
+    dt: float,
+    config: IKConfig | None = None,
+    on_iteration: Callable[[int, float], None] | None = None,
+) -> Solution:
+    """Postures that fit `targets`; those of a model with a fixed root need moments that its muscles can produce.
+
+    A model with a free root is only fitted: its moments depend on the ground's forces, which are not recorded.
+    """
+    config = config or IKConfig()
+    solution = solve(model, targets, dt, config, on_iteration)
+    if model.has_free_root or len(solution.qpos) < 3:
+        return solution
+    for _ in range(config.feasibility_rounds):
+        done = solution.iterations
+        solution = solve(
+            model,
+            targets,
+            dt,
+            config,
+            on_iteration and (lambda step, cost, done=done: on_iteration(done + step, cost)),
+            start=solution.qpos,
+            moments=producible_moments(model, solution.qpos, dt, config.max_activation),
+        )
+        solution = replace(solution, iterations=done + solution.iterations)
+    return solution
+
+
+def producible_moments(model: MuscleModel, qpos: Floats, dt: float, max_activation: float) -> Floats:
+    """The moments `(T, J)` nearest to those that `qpos (T, nq)` needs which the muscles can produce there."""
+    velocity, acceleration = differentiate(model, qpos, dt), np.zeros((len(qpos), model.mj_model.nv))
+    acceleration[1:-1] = np.diff(qpos, n=2, axis=0) / dt**2
+    missing = optimize_activations(model, qpos, velocity, acceleration, max_activation).residual
+    return inverse_dynamics(model, qpos, velocity, acceleration).moments + missing
