@@ -81,7 +81,7 @@ def main() -> None:
         "memory_gb": torch.cuda.mem_get_info()[1] / 1e9 - torch.cuda.mem_get_info()[0] / 1e9
         if engine.device.type == "cuda"
         else None,
-        "overflows": engine.overflows(),
+        "faults": engine.fault_counts(),
         "commit": subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
         ).stdout.strip(),

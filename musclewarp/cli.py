@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--dt", type=float, default=0.02, help="seconds between frames, the control step (default: 0.02)")
     sub.add_argument("--fingers", action="store_true", help="keep the finger joints")
     sub.add_argument("--body", default="auto", help="auto (default), smpl, smplh, smplx, or stand-in")
+    sub.add_argument("--overwrite", action="store_true", help="replace references of other recordings, too")
 
     commands.add_parser("fit", help="Train a policy with PPO; `musclewarp fit --help` shows every key.")
 
@@ -81,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("replay", _replay, "Take the step again that broke a quarantined world.")
     sub.add_argument("dump", type=Path, help="a file that training wrote when a world left the finite numbers")
-    sub.add_argument("--engine", default="native", help="native (default) or warp")
+    sub.add_argument("--engine", help="native or warp (default: the one it failed on)")
 
     sub = command("bench", _bench, "Measure: `bench env` compares the environment with the simulator's bare stepping.")
     sub.add_argument("case", choices=["env"])
@@ -89,6 +90,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--worlds", type=int, default=64, help="worlds (default: 64)")
     sub.add_argument("--seconds", type=float, default=20.0, help="measuring time of each part (default: 20)")
     sub.add_argument("--json", type=Path, nargs="?", const=Path("-"), help="write JSON here; alone: to the terminal")
+
+    sub = command("models", _models, "`models list` the models; `models check NAME` looks for flaws in one.")
+    sub.add_argument("action", choices=["list", "check"])
+    sub.add_argument("name", nargs="?", help="the model to check: bimanual or myofullbody")
+    sub.add_argument("--fingers", action="store_true", help="check it with its finger joints")
+    sub.add_argument("--json", type=Path, help="write every finding here")
+    sub.add_argument("--fail-on", choices=["error", "warning"], default="error", help="exit with 1 from here on")
 
     sub = command("demo", _demo, "Retarget the bundled clip, train, evaluate, and write a report and a video.")
     sub.add_argument("--out", type=Path, default=Path("demo_out"), help="folder for everything (default: demo_out)")
@@ -99,7 +107,9 @@ def _parser() -> argparse.ArgumentParser:
 def _retarget(options: argparse.Namespace) -> int:
     from musclewarp.commands import retarget_clips
 
-    written = retarget_clips(options.clips, options.model, options.out, options.dt, options.fingers, options.body)
+    written = retarget_clips(
+        options.clips, options.model, options.out, options.dt, options.fingers, options.body, options.overwrite
+    )
     return 0 if len(written) == len(options.clips) else 2
 
 
@@ -129,6 +139,14 @@ def _bench(options: argparse.Namespace) -> int:
 
     print_bench(bench_env(options.model, options.worlds, options.seconds), options.json)
     return 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    from musclewarp.check import check_named, list_models
+
+    if options.action == "list":
+        return list_models()
+    return check_named(options.name or "", options.fingers, options.json, options.fail_on)
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from musclewarp.engines import make_engine
-from musclewarp.engines.health import check_dump_model, load_dump, replay
+from musclewarp.engines.health import check_dump_model, load_dump, replay, varied_fields
 from musclewarp.errors import ConfigError, FileError, MusclewarpError
 from musclewarp.evaluation.evaluator import evaluate
 from musclewarp.evaluation.trial import SUFFIX as TRIAL_SUFFIX
@@ -28,8 +28,9 @@ from musclewarp.learning.policy import load_policy
 from musclewarp.models import MuscleModel, PhysicsConfig, load_model
 from musclewarp.motion.amass import read_amass
 from musclewarp.motion.body import load_body
+from musclewarp.motion.motion import Motion
 from musclewarp.references.library import load_library
-from musclewarp.references.reference import SUFFIX
+from musclewarp.references.reference import SUFFIX, Reference
 from musclewarp.retarget import retarget
 
 _SOURCE = Path(__file__).resolve().parents[1]
@@ -44,15 +45,32 @@ _ROWS = (  # metric, how a person reads it, factor
 
 
 def retarget_clips(
-    clips: Sequence[Path], model_name: str, out: Path, dt: float = 0.02, fingers: bool = False, body: str = "auto"
+    clips: Sequence[Path],
+    model_name: str,
+    out: Path,
+    dt: float = 0.02,
+    fingers: bool = False,
+    body: str = "auto",
+    overwrite: bool = False,
 ) -> list[Path]:
     """Write a reference, and its quality as JSON beside it, for every clip; a bad clip is reported and passed over.
 
+    So is one whose reference would replace another recording's, unless `overwrite`.
+
     Returns:
         The references written.
+
+    Raises:
+        ConfigError: `dt` is out of range.
+        FileError: two clips have the same name, and so would their references.
     """
     if not 0.0 < dt <= 0.08:
         raise ConfigError(f"--dt is {dt} s; give the seconds of a control step, in (0, 0.08]")
+    named: dict[str, Path] = {}
+    for clip in clips:
+        if clip.stem in named:
+            raise FileError(f"{named[clip.stem]} and {clip} would both become {out / clip.stem}{SUFFIX}; rename one")
+        named[clip.stem] = clip
     console = Console(stderr=True)
     model = load_model(model_name, fingers, PhysicsConfig(timestep=dt / 4, substeps=4))
     written: list[Path] = []
@@ -62,9 +80,11 @@ def retarget_clips(
             progress.update(task, description=clip.name)
             started = time.perf_counter()
             try:
-                motion = read_amass(clip)
+                motion, path = read_amass(clip), out / f"{clip.stem}{SUFFIX}"
+                if not overwrite:
+                    _keep_other_recording(path, motion)
                 reference = retarget(motion, model, dt, load_body(motion.gender, body))
-                path = reference.save(out / f"{motion.name}{SUFFIX}")
+                reference.save(path)
             except MusclewarpError as error:
                 console.print(f"[red]{clip.name}[/]: {error}", soft_wrap=True)
             else:
@@ -79,6 +99,19 @@ def retarget_clips(
                 )
             progress.advance(task)
     return written
+
+
+def _keep_other_recording(path: Path, motion: Motion) -> None:
+    """Refuse to replace the reference at `path` if it is of another recording; what is no reference may go."""
+    try:
+        source = Reference.load(path).source
+    except FileError:
+        return
+    if source.get("sha256") != motion.source["sha256"]:
+        raise FileError(
+            f"{path} is of another recording ({source.get('file', 'unknown')}, not this {motion.source['file']}); "
+            "remove it, choose another --out, or give --overwrite"
+        )
 
 
 def evaluate_policy(
@@ -155,24 +188,32 @@ def print_summary(result: dict[str, object]) -> None:
     Console().print(table)
 
 
-def replay_dump(dump: Path, engine_name: str = "native") -> int:
-    """Take a failing step again; 0 if it fails again, 1 if it does not."""
+def replay_dump(dump: Path, engine_name: str | None = None) -> int:
+    """Take a failing step again, on the engine that it failed on or another; 0 if it fails again, 1 if it does not."""
     arrays, header = load_dump(dump)
     physics = PhysicsConfig(float(str(header["timestep"])), int(str(header["substeps"])))
     name = str(header["model"])
     model = load_model(name.removesuffix("_fingers"), name.endswith("_fingers"), physics)
-    check_dump_model(header, model)
-    engine = make_engine(engine_name, model, 1)
+    check_dump_model(arrays, header, model)
+    engine_name = engine_name or str(header["engine"])
+    engine = make_engine(engine_name, model, 1, varied=varied_fields(arrays))
     failed = replay(engine, arrays)
     bad = [dof for dof, value in zip(model.dof_names, engine.qvel[0].tolist(), strict=True) if not np.isfinite(value)]
+    before, now = ", ".join(header["faults"]), ", ".join(engine.fault_counts())
     print(f"{dump}: the step {'fails again' if failed else 'does not fail'} on the {engine_name} engine")
+    print(f"faults then: {before}; now: {now or 'none'}")
+    if not failed and "phase" in before:
+        print("(the contact buffer that overflowed is shared by all worlds of a run; one world alone has room in it)")
     if bad:
         print(f"not finite afterwards: {', '.join(bad[:10])}{' ...' if len(bad) > 10 else ''}")
     return 0 if failed else 1
 
 
 def run_demo(out: Path, minutes: float | None = None) -> int:
-    """Everything on the bundled clip; the exit status of the part that failed, or 0."""
+    """Everything on the bundled clip; the exit status of the part that failed, or 0.
+
+    Training that was interrupted is gone on with.
+    """
     clip, config = _SOURCE / "data/motions/demo/arms.npz", _SOURCE / "configs/bimanual_cpu.yaml"
     if not clip.is_file() or not config.is_file():
         raise FileError(f"{clip}: the demo needs a checkout of the repository, with its data/ and configs/")
@@ -182,6 +223,10 @@ def run_demo(out: Path, minutes: float | None = None) -> int:
     retarget_clips([clip], "bimanual", out / "refs")
     console.rule("2/3  train: 64 muscles learn to move two arms")
     arguments = ["fit", "--config", str(config), "--env.references", str(out / "refs"), "--out", str(out / "run")]
+    last = out / "run" / "last.ckpt"
+    if last.exists():
+        console.print(f"going on with {last}; delete {last.parent} to start anew", soft_wrap=True)
+        arguments += ["--ckpt_path", str(last)]
     if minutes is not None:
         seconds = round(60 * minutes)
         arguments += ["--trainer.max_time", f"00:{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"]

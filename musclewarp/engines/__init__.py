@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 
 from musclewarp.engines.engine import Engine
@@ -14,11 +16,20 @@ __all__ = ["ENGINES", "Engine", "NativeEngine", "make_engine"]
 ENGINES = ("auto", "native", "warp")
 
 
-def make_engine(kind: str, model: MuscleModel, num_worlds: int, device: torch.device | str = "cpu") -> Engine:
+def make_engine(
+    kind: str,
+    model: MuscleModel,
+    num_worlds: int,
+    device: torch.device | str = "cpu",
+    varied: Collection[str] = (),
+) -> Engine:
     """An engine by name: "native", "warp", or "auto" (warp on a CUDA device, else native).
 
+    `varied` names the fields of the model in which its worlds may differ, see `Engine.varied`.
+
     Raises:
-        ConfigError: the kind is unknown, or the native engine is asked for on a GPU.
+        ConfigError: the kind is unknown, or the native engine is asked for on a GPU, or worlds cannot differ in a
+            field.
     """
     device = torch.device(device)
     if kind not in ENGINES:
@@ -26,7 +37,7 @@ def make_engine(kind: str, model: MuscleModel, num_worlds: int, device: torch.de
     if kind == "warp" or (kind == "auto" and device.type == "cuda"):
         from musclewarp.engines.warp import WarpEngine  # here, for Warp takes seconds to import
 
-        return WarpEngine(model, num_worlds, device)
+        return WarpEngine(model, num_worlds, device, varied=varied)
     if device.type != "cpu":
         raise ConfigError(f"the native engine runs on the CPU, not on {device}; use engine 'warp' or device 'cpu'")
-    return NativeEngine(model, num_worlds)
+    return NativeEngine(model, num_worlds, varied=varied)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 
 import mujoco
 import numpy as np
 import torch
 from mujoco.batch import Batch
 
-from musclewarp.engines.engine import DERIVED, Engine
-from musclewarp.errors import ConfigError, SimulationError
+from musclewarp.engines.engine import DERIVED, INERTIAL, Engine, check_variable
+from musclewarp.errors import ConfigError
 from musclewarp.models import MuscleModel
 
 _VEL = mujoco.mjtStage.mjSTAGE_VEL.value
@@ -23,6 +23,9 @@ _ACC = mujoco.mjtStage.mjSTAGE_ACC.value
 _IGNORE = ctypes.CDLL(None).strlen
 
 
+_WARNINGS = tuple(name for name in mujoco.mjtWarning.__members__ if name != "mjNWARNING")
+
+
 class NativeEngine(Engine):
     """N worlds in float64 on C threads.
 
@@ -30,9 +33,18 @@ class NativeEngine(Engine):
         model: what to simulate.
         num_worlds: N, from one to thousands; each keeps an `MjData` of `model.mj_model.narena` bytes at most.
         num_threads: threads, 0 for the cores this process may use, divided by LOCAL_WORLD_SIZE.
+        varied: fields of the model in which worlds may differ, see `Engine.varied`.
     """
 
-    def __init__(self, model: MuscleModel, num_worlds: int, num_threads: int = 0) -> None:
+    name = "native"
+    fault_kinds = (
+        "not_finite",
+        "out_of_memory",
+        *(name.removeprefix("mjWARN_").lower() for name in _WARNINGS),
+        "unconverged",
+    )
+
+    def __init__(self, model: MuscleModel, num_worlds: int, num_threads: int = 0, varied: Collection[str] = ()) -> None:
         if num_worlds < 1:
             raise ConfigError(f"num_worlds is {num_worlds}; an engine needs at least one world")
         self.model = model
@@ -45,14 +57,18 @@ class NativeEngine(Engine):
             torch.from_numpy(batch.bind(name)) for name in ("qpos", "qvel", "act", "ctrl", "qacc_warmstart")
         )
         self.derived = {name: _live_tensor(batch.bind(name)) for name in DERIVED}
+        self.varied = {name: torch.from_numpy(batch.expand(name)) for name in check_variable(varied)}
+        self._inertia_varies = not self.varied.keys().isdisjoint(INERTIAL)
         self._state = torch.from_numpy(batch.state)
         self._warnings = torch.from_numpy(batch.warning)[:, :, 1]
+        self._iterations = _live_tensor(batch.bind("solver_niter"))
+        self._exhausted = torch.zeros(num_worlds, dtype=torch.bool)
         with _silent_mujoco():
             batch.reset()
 
     def step(self) -> None:
         """See `Engine.step`."""
-        with _silent_mujoco():
+        with self._keeping_the_sound():
             self._batch.step(nstep=self.model.physics.substeps, stage=_VEL)
 
     def reset(self, mask: torch.Tensor, qpos: torch.Tensor, qvel: torch.Tensor, act: torch.Tensor) -> None:
@@ -65,19 +81,27 @@ class NativeEngine(Engine):
         self.ctrl[ids] = 0.0
         self.qacc_warmstart[ids] = 0.0
         self._warnings[ids] = 0
-        with _silent_mujoco():
+        self._exhausted[ids] = False
+        with self._keeping_the_sound():
+            if self._inertia_varies:
+                self._batch.set_const(ids.numpy())
             self._batch.forward(ids.numpy(), stage=_ACC)
 
-    def unhealthy(self) -> torch.Tensor:
-        """See `Engine.unhealthy`; a warning of MuJoCo counts, whatever its kind."""
-        # a sum is finite only if every term is: one pass, no temporary
-        return ~torch.isfinite(self._state.sum(dim=1)) | (self._warnings.sum(dim=1) > 0)
+    @contextlib.contextmanager
+    def _keeping_the_sound(self) -> Generator[None, None, None]:
+        """One world that runs out of memory is a fault of that world; the batch has stepped the others."""
+        with _silent_mujoco():
+            try:
+                yield
+            except mujoco.batch.SimulationError as error:
+                self._exhausted[list(error.ids)] = True
 
-    def warnings(self) -> dict[str, int]:
-        """Number of worlds with each of MuJoCo's warnings since their reset, without the zeros."""
-        counts = (self._warnings > 0).sum(dim=0).tolist()
-        names = [warning.name.removeprefix("mjWARN_") for warning in list(mujoco.mjtWarning.__members__.values())]
-        return {name: count for name, count in zip(names, counts, strict=False) if count}
+    def faults(self) -> torch.Tensor:
+        """See `Engine.faults`; every warning of MuJoCo counts."""
+        # a sum is finite only if every term is: one pass, no temporary
+        finite = torch.isfinite(self._state.sum(dim=1, keepdim=True))
+        unconverged = self._iterations.sum(dim=1, keepdim=True) >= self.model.mj_model.opt.iterations
+        return torch.cat((~finite, self._exhausted[:, None], self._warnings > 0, unconverged), dim=1)
 
 
 def available_threads() -> int:
@@ -90,12 +114,10 @@ def available_threads() -> int:
 
 
 def _live_tensor(array: np.ndarray) -> torch.Tensor:
-    """A tensor over a read-only output of the batch; engines never write derived quantities."""
-    pointer = ctypes.cast(array.ctypes.data, ctypes.POINTER(ctypes.c_double))
-    tensor = torch.from_numpy(np.ctypeslib.as_array(pointer, shape=array.shape))
-    if tensor.data_ptr() != array.ctypes.data:
-        raise SimulationError("a derived field of mujoco.batch cannot be shared; report this with your versions")
-    return tensor
+    """A tensor over a read-only output of the batch, which it keeps alive; engines never write derived quantities."""
+    buffer = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
+    buffer._owner = array  # pyright: ignore[reportAttributeAccessIssue] (numpy keeps the buffer, the buffer keeps the array)
+    return torch.from_numpy(np.frombuffer(memoryview(buffer), array.dtype).reshape(array.shape))
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import gc
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
+from importlib.metadata import version
 
 import mujoco
 import mujoco_warp as mjw
@@ -20,8 +21,11 @@ import torch
 import warp as wp
 
 from musclewarp.engines import warp_geometry as warp_geometry  # replaces collision functions of mujoco_warp
-from musclewarp.engines.engine import DERIVED, Engine
+from musclewarp.engines.engine import DERIVED, INERTIAL, Engine, check_variable
+from musclewarp.engines.inertial_constants import CONSTANTS, InertialConstants
+from musclewarp.engines.warp_skipped import Skipped
 from musclewarp.errors import ConfigError, ModelError
+from musclewarp.kernels import activation
 from musclewarp.models import MuscleModel
 
 # Warp would announce every module it loads on the output where our commands print tables and JSON.
@@ -32,9 +36,11 @@ _INTEGRATORS = {
     int(mujoco.mjtIntegrator.mjINT_IMPLICIT): mjw.implicit,
     int(mujoco.mjtIntegrator.mjINT_IMPLICITFAST): mjw.implicit,
 }
-# An iteration limit leaves a solution that is less exact, not one that lacks a contact; MuJoCo C, which
-# stops at the same limits, does not count it either. In float32 the last digits of a tolerance are out of reach.
-_OVERFLOW = int(mjw.OverflowType.ALL & ~(mjw.OverflowType.ITERATIONS | mjw.OverflowType.LS_ITERATIONS))
+# An iteration limit leaves a solution that is less exact, not one that lacks a contact; in float32 the last digits of a
+# tolerance are out of reach.
+_UNCONVERGED = int(mjw.OverflowType.ITERATIONS | mjw.OverflowType.LS_ITERATIONS)
+_OVERFLOWS = tuple(kind for kind in mjw.OverflowType if kind and not kind & _UNCONVERGED)
+_NOBODY_READS = Skipped()
 
 
 class WarpEngine(Engine):
@@ -47,11 +53,16 @@ class WarpEngine(Engine):
         nconmax: contacts, and pairs of geoms close to one, per world on average; the worlds share one buffer. None: as
             many as there are pairs that may collide, which cannot overflow in the broad phase.
         njmax: constraint rows per world. None: measured, see `measure_rows`.
+        skipped: what is left out because nobody reads it.
+        varied: fields of the model in which worlds may differ, see `Engine.varied`.
 
     Raises:
         ConfigError: `num_worlds` is less than one.
-        ModelError: mujoco_warp cannot step the model.
+        ModelError: mujoco_warp cannot step the model, or is not the version whose parts are replaced here.
     """
+
+    name = "warp"
+    fault_kinds = ("not_finite", *(str(kind.name).lower() for kind in _OVERFLOWS), "unconverged")
 
     def __init__(
         self,
@@ -60,18 +71,28 @@ class WarpEngine(Engine):
         device: torch.device | str = "cpu",
         nconmax: int | None = None,
         njmax: int | None = None,
+        skipped: Skipped = _NOBODY_READS,
+        varied: Collection[str] = (),
     ) -> None:
         if num_worlds < 1:
             raise ConfigError(f"num_worlds is {num_worlds}; an engine needs at least one world")
+        if not version("mujoco-warp").startswith("4.0."):
+            raise ModelError(
+                f"WarpEngine replaces parts of mujoco_warp 4.0, installed is {version('mujoco-warp')}; install "
+                "'mujoco-warp==4.0.*'"
+            )
         self.model = model
         self.num_worlds = num_worlds
         self.device = _with_index(torch.device(device))
         self.dtype = torch.float32
+        self._skipped = skipped
         wp.init()
         self._wp_device = wp.device_from_torch(self.device)
         mj_model = _for_warp(model)
         with wp.ScopedDevice(self._wp_device):
             self._m = mjw.put_model(mj_model)
+            self._m.callback.act_dyn = _advance_activation
+            self._m.opt.run_qacc_smooth = not skipped.smooth_acceleration
             self._m.opt.warn_overflow = 0  # `unhealthy` tells, per world; printing from kernels does not end
             if nconmax is None:
                 # the buffer holds every pair that the broad phase lets through, many times the contacts
@@ -85,6 +106,13 @@ class WarpEngine(Engine):
         )
         self.derived = {name: wp.to_torch(getattr(data, name)) for name in DERIVED}
         self._overflow = wp.to_torch(data.overflow)
+        self._overflow_bits = torch.tensor([int(kind) for kind in _OVERFLOWS], dtype=torch.int32, device=self.device)
+        # before a graph is captured: it keeps the addresses of the model's arrays
+        self.varied = {name: self._expand(name) for name in check_variable(varied)}
+        self._constants = None
+        if not self.varied.keys().isdisjoint(INERTIAL):
+            fields = {name: self._expand(name) for name in (*INERTIAL, *CONSTANTS) if name not in self.varied}
+            self._constants = InertialConstants(mj_model, {**self.varied, **fields})
         # what `reset` recomputes in all worlds although it belongs to the last substep in most
         self._last_substep = [self.derived[name] for name in ("actuator_force", "sensordata")]
         self._run_step, self._run_forward = self._compile(self._step), self._compile(self._forward)
@@ -95,6 +123,7 @@ class WarpEngine(Engine):
 
     def step(self) -> None:
         """See `Engine.step`; on CUDA it returns as soon as the graph is launched."""
+        self._overflow.bitwise_and_(~_UNCONVERGED)  # of the last step only
         self._run_step()
 
     def reset(self, mask: torch.Tensor, qpos: torch.Tensor, qvel: torch.Tensor, act: torch.Tensor) -> None:
@@ -107,61 +136,78 @@ class WarpEngine(Engine):
         for live in (self.ctrl, self.qacc_warmstart):
             live.masked_fill_(rows, 0.0)
         self._overflow.masked_fill_(mask, 0)
+        if self._constants is not None:
+            self._constants.update(mask)
         kept = [live.clone() for live in self._last_substep]
         self._run_forward()
         for live, before in zip(self._last_substep, kept, strict=True):
             live.copy_(torch.where(rows, live, before))
 
-    def unhealthy(self) -> torch.Tensor:
-        """See `Engine.unhealthy`; on the device, without waiting for it."""
+    def faults(self) -> torch.Tensor:
+        """See `Engine.faults`; every overflow of mujoco_warp counts. Nothing waits for the device."""
         # a sum is finite only if every term is; a number that is not finite stays so in qpos
         total = self.qpos.sum(dim=1) + self.qvel.sum(dim=1) + self.act.sum(dim=1)
-        return ~torch.isfinite(total) | ((self._overflow & _OVERFLOW) != 0)
+        overflows = (self._overflow[:, None] & self._overflow_bits) != 0
+        unconverged = (self._overflow & _UNCONVERGED) != 0
+        return torch.cat((~torch.isfinite(total)[:, None], overflows, unconverged[:, None]), dim=1)
 
-    def overflows(self) -> dict[str, int]:
-        """Number of worlds with each of mujoco_warp's overflows since their reset, without the zeros."""
-        flags = self._overflow.tolist()
-        counts = {str(kind.name): sum(bool(flag & kind) for flag in flags) for kind in mjw.OverflowType if kind}
-        return {name: count for name, count in counts.items() if count}
+    def _expand(self, name: str) -> torch.Tensor:
+        """Give each world its own values of a field of the model; a live tensor `(N, ...)` of them."""
+        owner, field = (self._m.opt, name.removeprefix("opt.")) if name.startswith("opt.") else (self._m, name)
+        shared = getattr(owner, field)
+        values = np.repeat(shared.numpy()[:1], self.num_worlds, axis=0)
+        own = wp.array(values, dtype=shared.dtype, device=self._wp_device)
+        setattr(owner, field, own)
+        return wp.to_torch(own)
 
-    def _update_stages(self) -> None:
-        """Positions, velocities, constraints and their sensors at the current state."""
+    def _update_stages(self, sense: bool) -> None:
+        """Positions, velocities and constraints at the current state, and their sensors if asked for."""
         m, d = self._m, self._d
         # not `mjw.step1`: it wipes the contact sensors, which belong to the substep that has just ended
         mjw.fwd_position(m, d, factorize=False)
-        mjw.sensor_pos(m, d)
+        if sense:
+            mjw.sensor_pos(m, d)
         mjw.fwd_velocity(m, d)
-        mjw.sensor_vel(m, d)
+        if sense:
+            mjw.sensor_vel(m, d)
 
-    def _update_forces(self) -> None:
-        """Muscle forces, accelerations, contact forces and their sensors, from the stages of the current state."""
+    def _update_forces(self, sense: bool) -> None:
+        """Muscle forces, accelerations and contact forces from the stages of the current state, and their sensors."""
         m, d = self._m, self._d
         mjw.fwd_actuation(m, d)
         mjw.fwd_acceleration(m, d, factorize=True)
         mjw.solve(m, d)
-        mjw.sensor_acc(m, d)
+        if sense:
+            mjw.sensor_acc(m, d)
 
     def _step(self) -> None:
-        for _ in range(self.model.physics.substeps):
-            self._update_forces()
+        last = self.model.physics.substeps - 1
+        for substep in range(last + 1):
+            sense = substep == last or not self._skipped.early_sensors
+            self._update_forces(sense)
             self._integrate(self._m, self._d)
-            self._update_stages()
+            self._update_stages(sense)
 
     def _forward(self) -> None:
-        self._update_stages()
-        self._update_forces()
+        self._update_stages(True)
+        self._update_forces(True)
 
     def _compile(self, program: Callable[[], None]) -> Callable[[], None]:
         """`program` to be called at will: on CUDA a graph of it, launched on the stream that torch works on."""
 
         def eager() -> None:
-            with wp.ScopedDevice(self._wp_device):
+            with wp.ScopedDevice(self._wp_device), self._skipped.applied():
                 program()
 
         if self.device.type != "cuda":
             return eager
         eager()  # kernels are compiled and loaded outside of the capture; the state is set afterwards
-        with _no_garbage_collection(), wp.ScopedDevice(self._wp_device), wp.ScopedCapture() as capture:
+        with (
+            _no_garbage_collection(),
+            wp.ScopedDevice(self._wp_device),
+            self._skipped.applied(),
+            wp.ScopedCapture() as capture,
+        ):
             program()
         wp.synchronize_device(self._wp_device)
         graph = capture.graph
@@ -171,6 +217,11 @@ class WarpEngine(Engine):
             wp.capture_launch(graph, stream=wp.stream_from_torch(torch.cuda.current_stream(self.device)))
 
         return replay
+
+
+def _advance_activation(m: mjw.Model, d: mjw.Data) -> None:
+    """Our own kernel has the last word on how activation changes; Euler's step, for MuJoCo C takes that."""
+    activation.write_act_dot(d.ctrl, d.act, m.actuator_dynprm, m.opt.timestep, d.act_dot, exact=False)
 
 
 def measure_rows(model: MuscleModel, drops: int = 8, steps: int = 100) -> int:

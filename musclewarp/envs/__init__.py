@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from musclewarp.envs.config import EnvConfig, RewardConfig
 from musclewarp.envs.imitation import ImitationEnv
+from musclewarp.envs.variation import VariationConfig
 
-__all__ = ["EnvConfig", "ImitationEnv", "RewardConfig"]
+__all__ = ["EnvConfig", "ImitationEnv", "RewardConfig", "VariationConfig"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -10,6 +11,7 @@ from typing import Any
 from musclewarp.envs.observations import OBSERVATIONS
 from musclewarp.envs.rewards import EFFORT, TRACKING
 from musclewarp.envs.terminations import TERMINATIONS
+from musclewarp.envs.variation import VariationConfig
 from musclewarp.errors import ConfigError
 from musclewarp.models import MODELS, PhysicsConfig
 
@@ -24,11 +26,13 @@ class RewardConfig:
     """
 
     weight: float
-    scale: float = 1.0
+    scale: float
 
     def __post_init__(self) -> None:
-        if self.scale <= 0:
-            raise ConfigError(f"a reward's scale is {self.scale}; it must be positive")
+        if not math.isfinite(self.weight):
+            raise ConfigError(f"a reward's weight is {self.weight}; it must be finite")
+        if not 0 < self.scale < math.inf:
+            raise ConfigError(f"a reward's scale is {self.scale}; it must be positive and finite")
 
 
 # plain values, because the command line's parser writes defaults into config files but not instances inside a dict
@@ -57,6 +61,7 @@ class EnvConfig:
         terminations: limit of terms in `envs.terminations`; an episode fails beyond it.
         episode_seconds: an episode is truncated after this time, or at the end of its clip.
         initial_activation: activation of every muscle at a reset, where the reference does not know it.
+        variation: how far the worlds' models differ from `model`, drawn anew at every reset; off by default.
         max_quarantined_fraction: share of world-steps that may leave the finite numbers before the run stops.
         dump_folder: where the first few quarantined worlds are written for `musclewarp replay`; none if empty.
     """
@@ -86,23 +91,25 @@ class EnvConfig:
     terminations: dict[str, float] = field(default_factory=lambda: {"site_deviation": 0.25})
     episode_seconds: float = 10.0
     initial_activation: float = 0.05
+    variation: VariationConfig = field(default_factory=VariationConfig)
     max_quarantined_fraction: float = 0.001
     dump_folder: str = ""
 
     def __post_init__(self) -> None:
-        rewards = {
-            name: term if isinstance(term, RewardConfig) else RewardConfig(**term)
-            for name, term in self.rewards.items()
-        }
-        object.__setattr__(self, "rewards", rewards)
+        object.__setattr__(self, "rewards", {name: _reward(name, term) for name, term in self.rewards.items()})
         if self.model not in MODELS:
             raise ConfigError(f"env.model is '{self.model}'; choose one of {', '.join(sorted(MODELS))}")
         if self.num_worlds < 1:
             raise ConfigError(f"env.num_worlds is {self.num_worlds}; it must be at least 1")
-        if self.episode_seconds < self.physics.control_dt:
+        if not self.episode_seconds >= self.physics.control_dt:
             raise ConfigError(f"env.episode_seconds is {self.episode_seconds}, less than a control step")
         if not 0.0 <= self.initial_activation <= 1.0:
             raise ConfigError(f"env.initial_activation is {self.initial_activation}; activations lie in [0, 1]")
+        if not 0.0 <= self.max_quarantined_fraction <= 1.0:
+            raise ConfigError(f"env.max_quarantined_fraction is {self.max_quarantined_fraction}; shares lie in [0, 1]")
+        for name, limit in self.terminations.items():
+            if not 0.0 <= limit < math.inf:
+                raise ConfigError(f"env.terminations.{name} is {limit}; give a limit, or leave the term out")
         if not self.lookahead or min(self.lookahead) < 0:
             raise ConfigError(f"env.lookahead is {self.lookahead}; give control steps ahead, e.g. [1, 3, 8]")
         if not self.rewards or not self.observations:
@@ -110,6 +117,13 @@ class EnvConfig:
         _check_names("env.observations", self.observations, OBSERVATIONS)
         _check_names("env.rewards", self.rewards, {**TRACKING, **EFFORT})
         _check_names("env.terminations", self.terminations, TERMINATIONS)
+
+
+def _reward(name: str, term: RewardConfig | Mapping[str, Any]) -> RewardConfig:
+    try:
+        return term if isinstance(term, RewardConfig) else RewardConfig(**term)
+    except TypeError as error:
+        raise ConfigError(f"env.rewards.{name} is {term}; it takes a weight and a scale") from error
 
 
 def _check_names(key: str, names: Mapping[str, object] | tuple[str, ...], known: Mapping[str, object]) -> None:

@@ -17,6 +17,8 @@ from musclewarp.envs.observations import OBSERVATIONS
 from musclewarp.envs.rewards import EFFORT, TRACKING
 from musclewarp.envs.state import State, StateReader, Target
 from musclewarp.envs.terminations import TERMINATIONS, site_deviation
+from musclewarp.envs.variation import Variation
+from musclewarp.errors import ConfigError
 from musclewarp.models import MuscleModel, load_model
 from musclewarp.references.library import ReferenceLibrary, load_library
 from musclewarp.threads import one_torch_thread
@@ -38,7 +40,7 @@ class ImitationEnv(EnvBase):
         config: the task.
         device: where the tensors live; the engine "auto" follows it.
         seed: of all the environment's own randomness, with the world and the number of its reset.
-        model, library: share what is loaded already; default: from the config.
+        model, library: share what is loaded already; default: from the config. They must agree with it.
         worlds: number of worlds, instead of the config's.
 
     Raises:
@@ -59,7 +61,9 @@ class ImitationEnv(EnvBase):
         num_worlds = worlds or config.num_worlds
         super().__init__(device=torch.device(device), batch_size=torch.Size([num_worlds]))
         self.library = library or load_library(config.references, self.model, self.device)
-        self.engine = make_engine(config.engine, self.model, num_worlds, self.device)
+        self._check_parts()
+        self.variation = Variation(config.variation, self.model, num_worlds, self.device)
+        self.engine = make_engine(config.engine, self.model, num_worlds, self.device, self.variation.fields)
         folder = Path(config.dump_folder) if config.dump_folder else None
         self.quarantine = Quarantine(self.engine, folder, config.max_quarantined_fraction)
         self._read_state = StateReader(self.engine)
@@ -68,6 +72,7 @@ class ImitationEnv(EnvBase):
         self._clip = torch.zeros(num_worlds, dtype=torch.int64, device=self.device)
         self._frame, self._steps, self._draws = self._clip.clone(), self._clip.clone(), self._clip.clone()
         self._instants = torch.tensor([0, *config.lookahead], device=self.device)
+        self._all_known = bool(self.library.has_activation.all())
         self._max_steps = round(config.episode_seconds / self.model.physics.control_dt)
         # a clip is drawn in proportion to its length
         self._clip_cdf = self.library.lengths.double().cumsum(0) / self.library.lengths.sum()
@@ -81,6 +86,25 @@ class ImitationEnv(EnvBase):
         self._look()
         self._observation = self._observe()
         self._make_specs()
+
+    def _check_parts(self) -> None:
+        """A model or library that is handed in must be what the config says.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        model, config, library = self.model, self.config, self.library
+        wanted = config.model + ("_fingers" if config.fingers else "")
+        if (model.name, model.physics) != (wanted, config.physics):
+            raise ConfigError(
+                f"the environment was given model '{model.name}' with {model.physics}, its config says '{wanted}' with "
+                f"{config.physics}; make the model with: load_model(config.model, config.fingers, config.physics)"
+            )
+        if library.model_hash != model.hash or abs(library.dt - model.physics.control_dt) > 1e-9:
+            raise ConfigError(
+                f"the library was made for another model than '{model.name}', or for control steps of {library.dt:g} s "
+                f"instead of {model.physics.control_dt:g} s; make it with: ReferenceLibrary(references, env.model)"
+            )
 
     def _make_specs(self) -> None:
         n, device = self.batch_size, self.device
@@ -111,11 +135,16 @@ class ImitationEnv(EnvBase):
         clip = torch.searchsorted(self._clip_cdf, first, right=True).clamp(max=self.library.num_clips - 1)
         # at least one step remains before the clip's end
         frame = (second * (self.library.lengths[clip] - 1)).long()
+        self.variation.draw(mask, self._seed, self._draws)
+        self.variation.write(self.engine.varied)
         self._draws += mask
         return self._start(mask, clip, frame)
 
     def reset_to(self, clip: torch.Tensor, frame: torch.Tensor) -> TensorDictBase:
-        """Start every world at `frame (N,)` of `clip (N,)` (indices into `library.names`), for evaluation."""
+        """Start every world at `frame (N,)` of `clip (N,)` (indices into `library.names`), for evaluation.
+
+        Who is in them stays: until the first `reset`, the model as it is, whatever `config.variation` says.
+        """
         everyone = torch.ones_like(self._worlds, dtype=torch.bool)
         self._start(everyone, clip.to(self.device), frame.to(self.device))
         return self.current()
@@ -129,8 +158,7 @@ class ImitationEnv(EnvBase):
         self._frame = torch.where(mask, frame, self._frame)
         self._steps = torch.where(mask, 0, self._steps)
         row = self.library.index(self._clip, self._frame)
-        known = self.library.activation[row].to(self.engine.dtype)
-        activation = torch.where(self.library.has_activation[row, None], known, self.config.initial_activation)
+        activation = self._fill_activation(row, self.library.activation[row].to(self.engine.dtype))
         self.engine.reset(mask, self.library.qpos[row], self.library.qvel[row], activation)
         self._look()
         self._observation = self._observe()
@@ -177,8 +205,15 @@ class ImitationEnv(EnvBase):
         """Read what all terms see: the state, the target, and how far the sites are from it."""
         self.state: State = self._read_state()
         goals = self.library.goal(self._clip[:, None], self._frame[:, None] + self._instants)
+        if not self._all_known:
+            rows = self.library.index(self._clip[:, None], self._frame[:, None] + self._instants)
+            goals.activation = self._fill_activation(rows, goals.activation)
         self.target: Target = Target(now=goals[:, 0], ahead=goals[:, 1:])
         self._site_error = site_deviation(self.state, self.target)
+
+    def _fill_activation(self, row: torch.Tensor, activation: torch.Tensor) -> torch.Tensor:
+        """`activation (..., M)` of frames `row (...)`, where the reference knows none the config's."""
+        return torch.where(self.library.has_activation[row].unsqueeze(-1), activation, self.config.initial_activation)
 
     def _observe(self) -> torch.Tensor:
         terms = [OBSERVATIONS[name](self.state, self.target).flatten(1) for name in self.config.observations]
@@ -225,11 +260,13 @@ class ImitationEnv(EnvBase):
         # muscle forces and contacts belong to the last physics step, which cannot be computed again
         cursors["observation"] = self._observation
         cursors["seed"] = torch.tensor(self._seed)
-        return live | {name: cursor.clone() for name, cursor in cursors.items()}
+        return live | {name: cursor.clone() for name, cursor in cursors.items()} | self.variation.state()
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Go on where `snapshot` was taken."""
         everyone = torch.ones_like(self._worlds, dtype=torch.bool)
+        self.variation.load(state)
+        self.variation.write(self.engine.varied)
         self.engine.reset(everyone, *(state[name].to(self.device) for name in ("qpos", "qvel", "act")))
         for name in ("ctrl", "qacc_warmstart"):
             getattr(self.engine, name).copy_(state[name])

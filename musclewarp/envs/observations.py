@@ -99,7 +99,7 @@ def stretch_velocity(state: State, target: Target) -> torch.Tensor:
 
 
 def reference_activation(state: State, target: Target) -> torch.Tensor:
-    """The reference's activations at the first look-ahead instant, in [0, 1]; zero where it has none."""
+    """The reference's activations at the first look-ahead instant, in [0, 1]; `initial_activation` if it has none."""
     return target.ahead.activation[:, 0]
 
 

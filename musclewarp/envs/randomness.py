@@ -24,8 +24,11 @@ def _mix(x: torch.Tensor) -> torch.Tensor:
     return x ^ _shift(x, 31)
 
 
-def uniform(seed: int, world: torch.Tensor, draw: torch.Tensor, stream: int) -> torch.Tensor:
-    """Float64 numbers in [0, 1), one for each (`world`, `draw`) of int64 tensors `(N,)`; `stream` tells uses apart."""
+def uniform(seed: int, world: torch.Tensor, draw: torch.Tensor, stream: int | torch.Tensor) -> torch.Tensor:
+    """Float64 numbers in [0, 1), one for each (`world`, `draw`) of int64 tensors `(N,)`; `stream` tells uses apart.
+
+    All three may be tensors of shapes that broadcast.
+    """
     key = _mix(world * _GOLDEN + seed)
     key = _mix(key + draw * _GOLDEN)
     key = _mix(key + stream * _MIX1)

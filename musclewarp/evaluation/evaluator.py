@@ -99,7 +99,6 @@ def run_trials(
             if on_step is not None:
                 on_step(done, total)
         trials += [recorder.trial(world, name) for world in range(len(clips))]
-        env.engine.close()
     return trials
 
 
@@ -119,16 +118,11 @@ class _Recorder:
             "qvel": env.engine.qvel.float(),
             "muscle_length": env.engine.derived["actuator_length"].float(),
             "muscle_velocity": env.engine.derived["actuator_velocity"].float(),
-            "reference_qpos": env.library.qpos[row].float(),
-            "joint_pos": state.joint_pos,
-            "joint_vel": state.joint_vel,
-            "reference_joint_pos": target.now.joint_pos,
-            "reference_joint_vel": target.now.joint_vel,
-            "site_pos": state.site_pos,
-            "reference_site_pos": target.now.site_pos,
-            "recorded_site_pos": target.now.recorded_pos,
         }
         for key in (
+            "joint_pos",
+            "joint_vel",
+            "site_pos",
             "excitation",
             "activation",
             "muscle_force",
@@ -142,6 +136,13 @@ class _Recorder:
                 key: torch.where(broken.view(-1, *[1] * (value.ndim - 1)), self.rows[-1][key], value)
                 for key, value in values.items()
             }
+        values |= {  # the reference goes on
+            "reference_qpos": env.library.qpos[row].float(),
+            "reference_joint_pos": target.now.joint_pos,
+            "reference_joint_vel": target.now.joint_vel,
+            "reference_site_pos": target.now.site_pos,
+            "recorded_site_pos": target.now.recorded_pos,
+        }
         self.rows.append({key: value.clone() for key, value in values.items()})
         self.failed.append(self.rule.failed(env.model, state, target) | broken)
 

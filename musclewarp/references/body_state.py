@@ -23,7 +23,7 @@ class BodyState:
         site_pos, site_vel: `(..., S, 3)`.
         fibre_length: `(..., M)` in optimal fibre lengths.
         fibre_velocity: `(..., M)` in optimal fibre lengths per second.
-        activation: `(..., M)` in [0, 1]; zero where a reference has none.
+        activation: `(..., M)` in [0, 1]; of a reference without, the config's `initial_activation`.
     """
 
     joint_pos: torch.Tensor

@@ -33,6 +33,7 @@ class ReferenceLibrary:
     """Clips of one model at one rate, side by side on a device.
 
     Attributes:
+        model_hash: of the model that the references move.
         names: of the C clips.
         lengths: frames of each clip `(C,)`.
         dt: s between frames.
@@ -51,6 +52,7 @@ class ReferenceLibrary:
                     f"reference '{reference.name}' has a frame every {reference.dt:g} s, the environment acts every "
                     f"{model.physics.control_dt:g} s; retarget the clip with --dt {model.physics.control_dt:g}"
                 )
+        self.model_hash = model.hash
         self.names = tuple(reference.name for reference in references)
         duplicates = {name for name in self.names if self.names.count(name) > 1}
         if duplicates:

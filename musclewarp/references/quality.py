@@ -15,13 +15,12 @@ Floats = NDArray[np.float64]
 
 
 def reference_quality(model: MuscleModel, reference: Reference) -> dict[str, float]:
-    """Quality numbers of one reference.
+    """Quality numbers of one reference, to which retargeting adds its own (`retarget`).
 
     - `target_error_m`: mean distance between the sites at `qpos` and the recording's scaled joints, relative to root;
     - `coupling_residual_rad`, `coupling_velocity_residual_rad_s`: largest violation of the couplings;
     - `limit_violation_percent`: share of (frame, joint) pairs more than 1e-3 outside the joint's range;
     - `peak_joint_speed_rad_s`, `peak_site_speed_m_s`;
-    - `missing_moment_nm` (arms): mean over frames of the largest joint moment that no activation can produce;
     - `penetration_m`, `floating_m` (models with feet): deepest foot below, highest lowest-foot above the floor.
     """
     qpos, qvel = torch.from_numpy(reference.qpos), torch.from_numpy(reference.qvel)

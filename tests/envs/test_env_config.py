@@ -11,11 +11,13 @@ from musclewarp.envs.terminations import TERMINATIONS
 from musclewarp.errors import ConfigError
 from musclewarp.models import PhysicsConfig
 
+NAN = float("nan")
+
 
 def test_every_known_term_can_be_named():
     config = EnvConfig(
         observations=tuple(OBSERVATIONS),
-        rewards={name: RewardConfig(1.0) for name in {**TRACKING, **EFFORT}},
+        rewards={name: RewardConfig(1.0, 1.0) for name in {**TRACKING, **EFFORT}},
         terminations=dict.fromkeys(TERMINATIONS, 1.0),
     )
     assert config.observations == tuple(OBSERVATIONS)
@@ -25,7 +27,7 @@ def test_every_known_term_can_be_named():
     ("key", "value", "hint"),
     [
         ("observations", ("joint_pos", "jont_vel"), "joint_vel"),
-        ("rewards", {"site_positon": RewardConfig(1.0)}, "site_position"),
+        ("rewards", {"site_positon": RewardConfig(1.0, 1.0)}, "site_position"),
         ("terminations", {"root_dropp": 0.3}, "root_drop"),
     ],
 )
@@ -55,6 +57,12 @@ def test_rewards_may_be_plain_mappings_as_config_files_have_them():
         ({"lookahead": ()}, r"env\.lookahead"),
         ({"lookahead": (1, -1)}, r"env\.lookahead"),
         ({"rewards": {}}, r"at least one term"),
+        ({"rewards": {"site_position": {"weight": 1.0}}}, r"env\.rewards\.site_position.*a weight and a scale"),
+        ({"episode_seconds": NAN}, r"env\.episode_seconds is nan"),
+        ({"max_quarantined_fraction": NAN}, r"env\.max_quarantined_fraction is nan.*\[0, 1\]"),
+        ({"max_quarantined_fraction": 1.5}, r"env\.max_quarantined_fraction is 1\.5"),
+        ({"terminations": {"site_deviation": NAN}}, r"env\.terminations\.site_deviation is nan"),
+        ({"terminations": {"site_deviation": -0.1}}, r"env\.terminations\.site_deviation is -0\.1"),
         ({"observations": ()}, r"at least one term"),
     ],
 )
@@ -63,10 +71,15 @@ def test_values_out_of_range_are_refused_by_key(changes, named):
         EnvConfig(**changes)
 
 
-@pytest.mark.parametrize("scale", [0.0, -1.0])
+@pytest.mark.parametrize("scale", [0.0, -1.0, NAN])
 def test_a_reward_scale_is_positive(scale):
     with pytest.raises(ConfigError, match="scale"):
         RewardConfig(1.0, scale)
+
+
+def test_a_reward_weight_is_a_number():
+    with pytest.raises(ConfigError, match="weight is nan"):
+        RewardConfig(NAN, 1.0)
 
 
 @pytest.mark.parametrize("physics", [{"timestep": 0.0}, {"timestep": 0.1}, {"substeps": 0}])
