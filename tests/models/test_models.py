@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from musclewarp.errors import ConfigError, ModelError
 from musclewarp.models import MuscleModel, PhysicsConfig, load_model
-from musclewarp.models.model import lowest_foot_point
+from musclewarp.models.model import Layout, foot_geoms, lowest_foot_point
 
 Get = Callable[..., MuscleModel]
 
@@ -149,6 +149,81 @@ def test_hash_tells_persons_apart_and_not_time_steps(model_of: Get):
     person = model_of("bimanual").hash
     assert load_model("bimanual", physics=PhysicsConfig(0.002, 5)).hash == person
     assert len({person, model_of("bimanual", True).hash, model_of("myofullbody").hash}) == 3
+
+
+# every one of them changes how somebody moves, or what a posture means
+PERSON = """
+    body_parentid body_pos body_quat body_mass body_ipos body_iquat body_inertia body_gravcomp
+    jnt_type jnt_bodyid jnt_pos jnt_axis jnt_limited jnt_range jnt_margin jnt_stiffness jnt_stiffnesspoly
+    jnt_actfrclimited jnt_actfrcrange qpos0 qpos_spring dof_armature dof_damping dof_dampingpoly dof_frictionloss
+    geom_bodyid geom_type geom_pos geom_quat geom_size geom_contype geom_conaffinity
+    pair_geom1 pair_geom2 exclude_signature eq_type eq_objtype eq_obj1id eq_obj2id eq_active0 eq_data
+    site_bodyid site_pos site_quat wrap_type wrap_objid wrap_prm
+    tendon_adr tendon_num tendon_limited tendon_range tendon_stiffness tendon_lengthspring tendon_armature
+    tendon_damping tendon_frictionloss actuator_trntype actuator_trnid actuator_gear actuator_dyntype actuator_dynprm
+    actuator_gaintype actuator_gainprm actuator_biastype actuator_biasprm actuator_lengthrange actuator_forcerange
+""".split()  # noqa: SIM905
+PHYSICS = ["geom_friction", "geom_solref", "geom_solimp", "jnt_solref", "eq_solimp", "pair_friction", "pair_solref"]
+LOOKS = ["geom_rgba", "tendon_rgba", "tendon_width", "site_size"]
+
+
+def changed(model: MuscleModel, field: str, row: int = -1) -> MuscleModel:
+    """A copy of `model` with the first number in a row of a field of its MjModel changed."""
+    other = copy.copy(model)
+    vars(other).pop("hash", None)
+    other.mj_model = copy.copy(model.mj_model)
+    values = getattr(other.mj_model, field).reshape(len(getattr(other.mj_model, field)), -1)
+    values[row, 0] = not values[row, 0] if values.dtype == bool else values[row, 0] + 1
+    return other
+
+
+@pytest.mark.parametrize("field", PERSON)
+def test_hash_tells_apart_whom_one_number_tells_apart(model_of: Get, field: str):
+    model = model_of("bimanual")
+    solid = np.flatnonzero(model.mj_model.geom_type != mujoco.mjtGeom.mjGEOM_MESH)[-1]
+    assert changed(model, field, solid if field.startswith("geom_") else -1).hash != model.hash
+
+
+@pytest.mark.parametrize("field", PHYSICS + LOOKS)
+def test_hash_does_not_know_physics_options_and_looks(model_of: Get, field: str):
+    model = model_of("bimanual")
+    assert changed(model, field).hash == model.hash
+
+
+def test_hash_does_not_know_how_a_mesh_is_placed(model_of: Get):
+    model = model_of("bimanual")
+    mesh = np.flatnonzero(model.mj_model.geom_type == mujoco.mjtGeom.mjGEOM_MESH)[0]
+    assert changed(model, "geom_pos", mesh).hash == model.hash
+
+
+def test_a_ball_joint_is_refused_by_name():
+    spec = mujoco.MjSpec()
+    hip = spec.worldbody.add_body(name="thigh")
+    hip.add_geom(size=[0.1, 0.1, 0.1])
+    hip.add_joint(name="hip", type=mujoco.mjtJoint.mjJNT_BALL)
+    layout = Layout(sites={"hip": "thigh"}, feet={}, floor="", arena_bytes=1 << 20, finger_parents=())
+    with pytest.raises(ModelError, match="joint 'hip' of model 'marionette' is a ball"):
+        MuscleModel("marionette", spec, layout, PhysicsConfig())
+
+
+@pytest.mark.parametrize("kind", ["BOX", "MESH", "CYLINDER"])
+def test_a_foot_of_another_shape_has_no_lowest_point(model_of: Get, kind: str):
+    model = copy.copy(model_of("myofullbody"))
+    model.mj_model = m = copy.copy(model.mj_model)
+    m.geom_type[foot_geoms(model)[-1]] = getattr(mujoco.mjtGeom, f"mjGEOM_{kind}")
+    data = mujoco.MjData(model_of("myofullbody").mj_model)
+    with pytest.raises(ModelError, match=f"of a foot of model 'myofullbody' is a {kind.lower()}"):
+        lowest_foot_point(model, data)
+
+
+def test_a_sphere_is_lowest_a_radius_below_its_centre(model_of: Get):
+    model = copy.copy(model_of("myofullbody"))
+    model.mj_model = m = copy.copy(model.mj_model)
+    data = mujoco.MjData(m)
+    mujoco.mj_kinematics(m, data)
+    geoms = foot_geoms(model)
+    m.geom_type[geoms], m.geom_size[geoms] = mujoco.mjtGeom.mjGEOM_SPHERE, [0.02, 0.0, 0.0]
+    assert lowest_foot_point(model, data) == pytest.approx(data.geom_xpos[geoms, 2].min() - 0.02)
 
 
 def test_package_requires_the_models_with_a_mended_left_knee():
