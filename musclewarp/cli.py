@@ -84,11 +84,17 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("dump", type=Path, help="a file that training wrote when a world left the finite numbers")
     sub.add_argument("--engine", help="native or warp (default: the one it failed on)")
 
-    sub = command("bench", _bench, "Measure: `bench env` compares the environment with the simulator's bare stepping.")
-    sub.add_argument("case", choices=["env"])
-    sub.add_argument("--model", default="bimanual", help="bimanual (default) or myofullbody")
-    sub.add_argument("--worlds", type=int, default=64, help="worlds (default: 64)")
-    sub.add_argument("--seconds", type=float, default=20.0, help="measuring time of each part (default: 20)")
+    sub = command("bench", _bench, "Measure the speed of engine or environment beside the simulator's bare stepping.")
+    sub.add_argument("case", choices=["engine", "env"])
+    sub.add_argument("--model", nargs="+", default=["bimanual"], help="bimanual (default), myofullbody")
+    sub.add_argument("--fingers", action="store_true", help="with fingers and the muscles that move them")
+    sub.add_argument("--worlds", type=int, nargs="+", default=[64], help="one row for each (default: 64)")
+    sub.add_argument("--engine", default="auto", help="auto (default), native or warp")
+    sub.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    sub.add_argument("--timestep", type=float, default=0.005, help="seconds of a physics step (default: 0.005)")
+    sub.add_argument("--substeps", type=int, default=4, help="physics steps per control step (default: 4)")
+    sub.add_argument("--seconds", type=float, default=20.0, help="measuring time of each row (default: 20)")
+    sub.add_argument("--training", action="store_true", help="the shares of a training iteration, too (CPU)")
     sub.add_argument("--json", type=Path, nargs="?", const=Path("-"), help="write JSON here; alone: to the terminal")
 
     sub = command("models", _models, "`models list` the models; `models check NAME` looks for flaws in one.")
@@ -135,9 +141,21 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from musclewarp.bench import bench_env, print_bench
+    from musclewarp.bench import bench_rows, print_rows
 
-    print_bench(bench_env(options.model, options.worlds, options.seconds), options.json)
+    rows = bench_rows(
+        options.case,
+        options.model,
+        options.worlds,
+        fingers=options.fingers,
+        engine=options.engine,
+        device=options.device,
+        timestep=options.timestep,
+        substeps=options.substeps,
+        seconds=options.seconds,
+        training=options.training,
+    )
+    print_rows(rows, options.json)
     return 0
 
 

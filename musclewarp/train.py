@@ -24,16 +24,18 @@ from collections.abc import Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import jsonargparse
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from musclewarp.envs import EnvConfig
-from musclewarp.errors import MusclewarpError
+from musclewarp.errors import ConfigError, FileError, MusclewarpError
 from musclewarp.launch import trainer_defaults
 from musclewarp.learning.callbacks import Checkpoints, Progress
+from musclewarp.learning.metrics_log import MetricsLog
 from musclewarp.learning.policy import load_policy
 from musclewarp.learning.ppo import PPO, PPOConfig
 
@@ -44,6 +46,17 @@ _QUIET = (  # what Lightning and its dependencies say that a user of this comman
     ".*smaller than the logging interval.*",
 )
 _GROUPS = {"env": EnvConfig, "ppo": PPOConfig}
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes `config.yaml` when training begins, so that a run that is refused leaves that of the one before it."""
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Not yet."""
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Now."""
+        super().setup(trainer, pl_module, "fit")
 
 
 class TrainingCLI(LightningCLI):
@@ -59,18 +72,28 @@ class TrainingCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)
         config = self.config[self.config.subcommand]
-        if checkpoint := config.get("ckpt_path"):
-            load_policy(checkpoint)  # what is no checkpoint is refused here, with a sentence
+        _check_paths(config.out, config.get("ckpt_path"))
         if not config.env.dump_folder:  # a world that goes wrong is kept for `musclewarp replay`
             config.env.dump_folder = os.path.join(config.out, "quarantine")
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         config = self.config[self.config.subcommand]
         if config.trainer.get("logger") is None:
-            kwargs["logger"] = [CSVLogger(config.out, "", ""), TensorBoardLogger(config.out, "", "")]
+            kwargs["logger"] = [MetricsLog(config.out), TensorBoardLogger(config.out, "", "")]
         trainer: Any = super().instantiate_trainer(**kwargs)
         trainer.callbacks.extend([Checkpoints(config.out), Progress()])
         return trainer
+
+
+def _check_paths(out: str, checkpoint: str | None) -> None:
+    """Refuse, with a sentence, what is no checkpoint to resume from, and an `out` that holds another run."""
+    last = Path(out) / "last.ckpt"
+    if checkpoint:
+        if Path(checkpoint).suffix == ".safetensors":
+            raise FileError(f"{checkpoint}: a policy alone cannot be resumed; give the last.ckpt that lies beside it")
+        load_policy(checkpoint)
+    if last.exists() and not (checkpoint and Path(checkpoint).resolve().parent == last.resolve().parent):
+        raise ConfigError(f"{last} exists: go on from it with --ckpt_path {last}, or start anew in another --out")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,6 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         TrainingCLI(
             PPO,
+            save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
             trainer_defaults=defaults,

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,13 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from musclewarp import commands
 from musclewarp.cli import main
-from musclewarp.envs import imitation
+from musclewarp.envs import EnvConfig, imitation
 from musclewarp.learning.policy import load_policy
 from musclewarp.models import PhysicsConfig, load_model
-from musclewarp.motion.amass import read_amass
+from musclewarp.motion.amass import read_amass, write_amass
 from musclewarp.references import make_reference
 from musclewarp.references.reference import SUFFIX
 
@@ -64,9 +68,10 @@ def workshop(tmp_path_factory, quick_load):
     np.savez(folder / "nan.npz", **arrays | {"poses": poses})
     (folder / "cut.npz").write_bytes(ARMS.read_bytes()[:5000])
     (folder / "key.yaml").write_text("env:\n  num_wolds: 3\n")
-    (folder / "term.yaml").write_text("env:\n  rewards: {site_posiiton: {weight: 1.0}}\n")
+    (folder / "term.yaml").write_text("env:\n  rewards: {site_posiiton: {weight: 1.0, scale: 0.1}}\n")
     (folder / "broken.yaml").write_text("env: [\n")
     assert main(["fit", *TINY, f"--env.references={folder / 'refs'}", f"--out={folder / 'run'}"]) == 0
+    shutil.copy(folder / "run" / "last.ckpt", folder / "copy.ckpt")
     (folder / "cut.ckpt").write_bytes((folder / "run" / "last.ckpt").read_bytes()[:3000])
     return folder
 
@@ -104,6 +109,30 @@ BAD = {  # what is wrong: the arguments, with files of the workshop in {braces},
         ["fit", *TINY, "--ckpt_path={cut.ckpt}"],
         ["cut.ckpt", "truncated"],
     ),
+    "policy to resume, which is no checkpoint": (
+        ["fit", *TINY, "--ckpt_path={run/policy.safetensors}", "--out={run}"],
+        ["policy.safetensors", "cannot be resumed", "last.ckpt"],
+    ),
+    "folder that holds a run": (
+        ["fit", *TINY, "--env.references={refs}", "--out={run}"],
+        ["run/last.ckpt exists", "--ckpt_path", "another --out"],
+    ),
+    "folder that holds another run than the resumed one": (
+        ["fit", *TINY, "--env.references={refs}", "--out={run}", "--ckpt_path={copy.ckpt}"],
+        ["run/last.ckpt exists", "--ckpt_path", "another --out"],
+    ),
+    "reward without a scale": (
+        ["fit", *TINY, '--env.rewards={"joint_position": {"weight": 1}}'],
+        ["scale", "required"],
+    ),
+    "termination that is not a number": (
+        ["fit", *TINY, "--env.terminations={site_deviation: .nan}"],
+        ["env.terminations.site_deviation is nan"],
+    ),
+    "learning rate outside its bounds": (
+        ["fit", *TINY, "--ppo.learning_rate=0.1"],
+        ["ppo.learning_rate is 0.1", "ppo.learning_rate_bounds"],
+    ),
     "checkpoint that is missing": (["evaluate", "{no.ckpt}"], ["no.ckpt", "no such file", "musclewarp fit"]),
     "checkpoint that is truncated": (["evaluate", "{cut.ckpt}"], ["cut.ckpt", "truncated"]),
     "references of the other model, to evaluate on": (
@@ -119,7 +148,7 @@ BAD = {  # what is wrong: the arguments, with files of the workshop in {braces},
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_clear_line_and_status_2(case, workshop, capfd, recwarn):
     arguments, says = BAD[case]
-    filled = [text.replace("{", f"{workshop}/").replace("}", "") for text in arguments]
+    filled = [re.sub(r"{([\w./]+)}", rf"{workshop}/\1", text) for text in arguments]
     capfd.readouterr()
     try:
         status = main(filled)
@@ -137,6 +166,83 @@ def test_bad_input_is_one_clear_line_and_status_2(case, workshop, capfd, recwarn
     for text in says:
         assert text in message
     assert len(message) < 400
+
+
+RESUMED = {  # one changed argument: what refuses to resume into the same folder, or nothing if training goes on
+    "--ppo.kl_target=0.2": "",
+    "--ppo.minibatch=2": "",
+    "--ppo.horizon=4": "",
+    "--env.num_worlds=1": "",
+    "--env.episode_seconds=0.2": "",
+    "--env.terminations={site_deviation: 0.5}": "",
+    "--env.rewards={site_position: {weight: 1, scale: 0.1}}": "",
+    "--seed_everything=3": "",
+    "--trainer.max_time=00:01:00:00": "",
+    "--ppo.hidden=[8]": "ppo.hidden is [8], but the checkpoint has learned with [4]",
+    "--ppo.learn_std=true": "ppo.learn_std is true, but",
+    "--ppo.gamma=0.5": "ppo.gamma is 0.5, but the checkpoint has learned with 0.9",
+    "--ppo.initial_excitation=0.2": "ppo.initial_excitation is 0.2, but",
+    "--env.lookahead=[2,6,16]": "env.lookahead is [2, 6, 16], but the checkpoint has learned with [1, 3, 8]",
+    "--env.observations=[joint_vel,joint_pos]": "env.observations is ",
+    "--env.physics={timestep: 0.005, substeps: 4}": "env.physics is ",
+    "--env.fingers=true": "'bimanual'",
+    "--env.model=myofullbody": "'myofullbody'",
+    "--env.engine=unreal": "'unreal'",
+    "--env.references=nowhere": "nowhere: ",
+    "--env.references={legs}": "'myofullbody'",
+}
+
+
+@pytest.mark.parametrize("change", RESUMED)
+def test_resuming_with_one_changed_key_goes_on_or_is_refused_and_changes_no_file(change, workshop, tmp_path, capfd):
+    folder = tmp_path / "run"
+    shutil.copytree(workshop / "run", folder)
+    files = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert {"last.ckpt", "policy.safetensors", "metrics.csv", "config.yaml"} <= {path.name for path in files}
+    arguments = ["fit", *TINY, f"--env.references={workshop / 'refs'}", f"--out={folder}", "--ppo.total_frames=32"]
+    arguments += [f"--ckpt_path={folder / 'last.ckpt'}", change.replace("{legs}", str(workshop / "legs"))]
+    capfd.readouterr()
+    assert main(arguments) == (2 if RESUMED[change] else 0)
+    if RESUMED[change]:
+        lines = [line for line in capfd.readouterr().err.splitlines() if line and "Seed set to" not in line]
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("musclewarp fit: ")
+        assert RESUMED[change] in lines[0]
+        assert {path: path.read_bytes() for path in files} == files
+    else:
+        updates = torch.load(folder / "last.ckpt", weights_only=True)["musclewarp"]["updates"]
+        with open(folder / "metrics.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert updates > 2
+        assert [int(row["step"]) for row in rows] == list(range(1, updates + 1))
+        assert int(float(rows[-1]["frames"])) == 32
+        assert (folder / "metrics.csv").read_bytes().startswith(files[folder / "metrics.csv"])
+
+
+def test_a_reward_is_never_given_a_scale_that_nobody_wrote(tmp_path, workshop):
+    out = tmp_path / "run"
+    term = '--env.rewards={"site_position": {"weight": 1}}'
+    assert main(["fit", *TINY, f"--env.references={workshop / 'refs'}", f"--out={out}", term]) == 0
+    # on the command line it is a change of the default's weight, as `--env.rewards.site_position.weight 1` is
+    (reward,) = load_policy(out / "policy.safetensors").env.rewards.values()
+    assert reward == replace(EnvConfig().rewards["site_position"], weight=1.0)
+
+
+def test_a_demo_goes_on_with_the_training_that_was_interrupted(tmp_path, monkeypatch):
+    started = []
+
+    def start(command, check):
+        started.append(command)
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(commands, "retarget_clips", lambda *arguments: [])
+    monkeypatch.setattr(commands.subprocess, "run", start)
+    assert commands.run_demo(tmp_path) == 1
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "last.ckpt").touch()
+    assert commands.run_demo(tmp_path) == 1
+    first, second = started
+    assert second == [*first, "--ckpt_path", str(tmp_path / "run" / "last.ckpt")]
 
 
 def run(*arguments):
@@ -201,6 +307,50 @@ def test_a_bad_clip_does_not_stop_the_good_one(workshop, tmp_path, capsys):
     quality = json.loads((tmp_path / "o" / "short.quality.json").read_text())
     assert quality["target_error_m"] < 0.05
     assert read_amass(tmp_path / "short.npz").num_frames == 120
+
+
+def test_clips_of_the_same_name_are_refused_before_any_is_retargeted(tmp_path, capsys):
+    clips = [tmp_path / folder / "arms.npz" for folder in ("monday", "tuesday")]
+    for clip in clips:
+        clip.parent.mkdir()
+        clip.write_bytes(ARMS.read_bytes())
+    assert main(["retarget", *map(str, clips), "--out", str(tmp_path / "o")]) == 2
+    said = capsys.readouterr().err
+    assert all(str(clip) in said for clip in clips)
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_reference_of_another_recording_is_replaced_only_when_asked_to(workshop, tmp_path, monkeypatch, capsys):
+    def make(motion, model, dt, body):
+        made.append(motion.source["sha256"])
+        qpos = np.tile(model.mj_model.qpos0, (2, 1))
+        reference = make_reference(model, qpos, dt, motion.name, source=motion.source)
+        return replace(reference, quality={"target_error_m": 0.0})
+
+    made, path = [], tmp_path / "o" / f"arms{SUFFIX}"
+    monkeypatch.setattr(commands, "retarget", make)
+    write_amass(tmp_path / "arms.npz", read_amass(ARMS).clip(0, 60))
+    retarget = ["retarget", "--out", str(tmp_path / "o")]
+    assert main([*retarget, str(ARMS)]) == 0
+    assert main([*retarget, str(ARMS)]) == 0, "the same recording may be retargeted again"
+    first = path.read_bytes()
+    assert main([*retarget, str(tmp_path / "arms.npz")]) == 2
+    said = capsys.readouterr().err
+    assert str(path) in said
+    assert "--overwrite" in said
+    assert path.read_bytes() == first
+    assert main([*retarget, str(tmp_path / "arms.npz"), "--overwrite"]) == 0
+    assert len(set(made)) == 2
+    path.write_bytes(path.read_bytes()[:100])
+    assert main([*retarget, str(ARMS)]) == 0, "what can no longer be read protects nothing"
+    assert path.read_bytes() == first
+
+
+def test_a_logger_that_is_named_takes_the_place_of_the_usual_ones(workshop, tmp_path):
+    arguments = ["fit", *TINY, f"--env.references={workshop / 'refs'}", f"--out={tmp_path / 'run'}"]
+    assert main([*arguments, "--trainer.logger=CSVLogger", f"--trainer.logger.save_dir={tmp_path / 'mine'}"]) == 0
+    assert len(list((tmp_path / "mine").rglob("metrics.csv"))) == 1
+    assert not list((tmp_path / "run").glob("events.*"))
 
 
 def test_evaluate_writes_the_numbers_and_the_trials(workshop, tmp_path, capsys):

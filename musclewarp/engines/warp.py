@@ -88,7 +88,7 @@ class WarpEngine(Engine):
         self._skipped = skipped
         wp.init()
         self._wp_device = wp.device_from_torch(self.device)
-        mj_model = _for_warp(model)
+        mj_model = for_warp(model)
         with wp.ScopedDevice(self._wp_device):
             self._m = mjw.put_model(mj_model)
             self._m.callback.act_dyn = _advance_activation
@@ -115,7 +115,7 @@ class WarpEngine(Engine):
             self._constants = InertialConstants(mj_model, {**self.varied, **fields})
         # what `reset` recomputes in all worlds although it belongs to the last substep in most
         self._last_substep = [self.derived[name] for name in ("actuator_force", "sensordata")]
-        self._run_step, self._run_forward = self._compile(self._step), self._compile(self._forward)
+        self._run_step, self._run_forward = (capture(stages, self.device) for stages in (self._step, self._forward))
         zeros = torch.zeros_like
         qpos0 = torch.as_tensor(mj_model.qpos0, dtype=self.dtype, device=self.device).expand_as(self.qpos)
         everyone = torch.ones(num_worlds, dtype=torch.bool, device=self.device)
@@ -181,6 +181,10 @@ class WarpEngine(Engine):
             mjw.sensor_acc(m, d)
 
     def _step(self) -> None:
+        with self._skipped.applied():
+            self._substeps()
+
+    def _substeps(self) -> None:
         last = self.model.physics.substeps - 1
         for substep in range(last + 1):
             sense = substep == last or not self._skipped.early_sensors
@@ -189,34 +193,40 @@ class WarpEngine(Engine):
             self._update_stages(sense)
 
     def _forward(self) -> None:
-        self._update_stages(True)
-        self._update_forces(True)
+        with self._skipped.applied():
+            self._update_stages(True)
+            self._update_forces(True)
 
-    def _compile(self, program: Callable[[], None]) -> Callable[[], None]:
-        """`program` to be called at will: on CUDA a graph of it, launched on the stream that torch works on."""
+    @property
+    def buffers(self) -> tuple[int, int]:
+        """Contacts per world on average, and constraint rows per world, that there is room for."""
+        return self._d.naconmax // self.num_worlds, self._d.njmax
 
-        def eager() -> None:
-            with wp.ScopedDevice(self._wp_device), self._skipped.applied():
-                program()
 
-        if self.device.type != "cuda":
-            return eager
-        eager()  # kernels are compiled and loaded outside of the capture; the state is set afterwards
-        with (
-            _no_garbage_collection(),
-            wp.ScopedDevice(self._wp_device),
-            self._skipped.applied(),
-            wp.ScopedCapture() as capture,
-        ):
+def capture(program: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """`program` to be called at will: on CUDA a graph of it, launched on the stream that torch works on.
+
+    It is run once before it is captured, for kernels to be compiled and loaded.
+    """
+    wp_device = wp.device_from_torch(device)
+
+    def eager() -> None:
+        with wp.ScopedDevice(wp_device):
             program()
-        wp.synchronize_device(self._wp_device)
-        graph = capture.graph
-        assert graph is not None
 
-        def replay() -> None:
-            wp.capture_launch(graph, stream=wp.stream_from_torch(torch.cuda.current_stream(self.device)))
+    if device.type != "cuda":
+        return eager
+    eager()
+    with _no_garbage_collection(), wp.ScopedDevice(wp_device), wp.ScopedCapture() as captured:
+        program()
+    wp.synchronize_device(wp_device)
+    graph = captured.graph
+    assert graph is not None
 
-        return replay
+    def replay() -> None:
+        wp.capture_launch(graph, stream=wp.stream_from_torch(torch.cuda.current_stream(device)))
+
+    return replay
 
 
 def _advance_activation(m: mjw.Model, d: mjw.Data) -> None:
@@ -248,7 +258,7 @@ def measure_rows(model: MuscleModel, drops: int = 8, steps: int = 100) -> int:
     return 2 * rows + 32
 
 
-def _for_warp(model: MuscleModel) -> mujoco.MjModel:
+def for_warp(model: MuscleModel) -> mujoco.MjModel:
     """The model as mujoco_warp accepts it; no number of the physics changes.
 
     Raises:

@@ -39,8 +39,12 @@ class Clips:
         wanted = {"start": torch.int64, "length": torch.int64, "dt": torch.float64, "loop": torch.bool}
         for name, dtype in wanted.items():
             value = getattr(self, name)
-            if value.dtype != dtype or value.shape != self.start.shape or value.ndim != 1:
-                raise ConfigError(f"Clips: '{name}' is {value.dtype} {tuple(value.shape)}; needed are (C,) of {dtype}")
+            alike = value.shape == self.start.shape and value.device == self.start.device
+            if value.dtype != dtype or value.ndim != 1 or not alike:
+                raise ConfigError(
+                    f"Clips: '{name}' is {value.dtype} {tuple(value.shape)} on {value.device}; needed are (C,) of "
+                    f"{dtype}, all on one device"
+                )
 
 
 @wp.func
@@ -165,7 +169,7 @@ def _linear_op(
     clip: torch.Tensor,
     time: torch.Tensor,
 ) -> torch.Tensor:
-    _check("interpolate", table, clip, time, 2)
+    _check("interpolate", table, start, clip, time, 2)
     values = table.new_empty(len(clip), table.shape[1])
     launch(_linear, [table, start, length, dt, loop, clip, time], [values])
     return values
@@ -186,7 +190,7 @@ def _slerp_op(
     clip: torch.Tensor,
     time: torch.Tensor,
 ) -> torch.Tensor:
-    _check("interpolate_rotations", table, clip, time, 3)
+    _check("interpolate_rotations", table, start, clip, time, 3)
     values = table.new_empty(len(clip), table.shape[1], 4)
     launch(_slerp, [table, start, length, dt, loop, clip, time], [values])
     return values
@@ -197,16 +201,21 @@ def _(table: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
     return table.new_empty(others[-1].shape[0], table.shape[1], 4)
 
 
-def _check(op: str, table: torch.Tensor, clip: torch.Tensor, time: torch.Tensor, ndim: int) -> None:
+def _check(
+    op: str, table: torch.Tensor, start: torch.Tensor, clip: torch.Tensor, time: torch.Tensor, ndim: int
+) -> None:
     check_alike(op, table)
     if table.ndim != ndim or (ndim == 3 and table.shape[2] != 4):
         raise ConfigError(
-            f"{op}: the table has shape {tuple(table.shape)}; (frames, {'width' if ndim == 2 else 'Q, 4'})"
+            f"{op}: the table has shape {tuple(table.shape)}, needed is (F, {'W' if ndim == 2 else 'Q, 4'})"
         )
     if clip.dtype != torch.int64 or clip.ndim != 1 or clip.shape != time.shape:
         raise ConfigError(
             f"{op}: 'clip' is {clip.dtype} {tuple(clip.shape)}, 'time' has shape {tuple(time.shape)}; both are (N,), "
             "and clips are int64"
         )
-    if not table.device == clip.device == time.device:
-        raise ConfigError(f"{op}: table, clip and time are on {table.device}, {clip.device} and {time.device}")
+    if not table.device == start.device == clip.device == time.device:
+        raise ConfigError(
+            f"{op}: the table is on {table.device}, the clips on {start.device}, 'clip' on {clip.device}, 'time' on "
+            f"{time.device}; bring them to one device"
+        )

@@ -76,12 +76,18 @@ class Progress(lightning.Callback):
 class Checkpoints(lightning.Callback):
     """Writes `last.ckpt`, to resume from, and `policy.safetensors`, to share, into a folder.
 
-    Every `every` updates and on every way out: the end of training, `max_time`, Ctrl-C, an error. Both files are
-    written to a temporary name first, so that there is always a whole one.
+    Every `every` updates, at the end of training and at `max_time`; in a single process also on Ctrl-C and after an
+    error (of several, those that the others wait for may be gone). Nothing is written before training has begun: a
+    resumption that fails leaves the files as they are. Both are written to a temporary name first, so that there is
+    always a whole one.
     """
 
     def __init__(self, folder: str | Path, every: int = 50) -> None:
         self.folder, self.every = Path(folder), every
+        self._begun = False
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._begun = True  # weights, optimiser and worlds are what the checkpoint says
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *args: Any, **kwargs: Any
@@ -97,7 +103,7 @@ class Checkpoints(lightning.Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:
         # with several ranks, the others may be gone: only a write that needs no one else is safe
-        if trainer.world_size == 1:
+        if self._begun and trainer.world_size == 1:
             self._write(trainer, pl_module)
 
     def _write(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities import rank_zero_warn
 from tensordict import TensorDictBase
 from torchrl.objectives import ClipPPOLoss
 
@@ -42,7 +44,7 @@ class PPOConfig:
         kl_target_end: `kl_target` at `total_frames`; it moves linearly with the frames.
         learning_rate_bounds: the step size stays within.
         max_grad_norm: gradients are scaled down to this norm.
-        critic_weight, entropy_weight: of the value loss and the entropy bonus.
+        critic_weight, entropy_weight: of the value loss, and of the entropy bonus, which needs `learn_std`.
         hidden: widths of the actor's and of the critic's layers.
         initial_excitation: mean excitation before learning, where the reference has no activations.
         reflex: gain of the stretch reflex before learning, see `networks.ExcitationHead`.
@@ -78,7 +80,7 @@ class PPOConfig:
 
         for name in _POSITIVE:
             require(name, getattr(self, name) > 0, "be positive")
-        for name in ("critic_weight", "entropy_weight"):
+        for name in ("critic_weight", "entropy_weight", "reflex"):
             require(name, getattr(self, name) >= 0, "not be negative")
         for name in ("gamma", "lam"):
             require(name, 0 <= getattr(self, name) <= 1, "lie in [0, 1]")
@@ -86,8 +88,18 @@ class PPOConfig:
         require("hidden", all(width > 0 for width in self.hidden), "hold positive widths")
         low, high = self.learning_rate_bounds
         require("learning_rate_bounds", 0 < low <= high, "be two positive numbers, the lower first")
+        require("learning_rate", low <= self.learning_rate <= high, f"lie in ppo.learning_rate_bounds, [{low}, {high}]")
+        # what would have no effect is refused
+        require("entropy_weight", self.learn_std or not self.entropy_weight, "be 0 unless ppo.learn_std is true")
+        scheduled = not self.learn_std or self.final_std == PPOConfig.final_std
+        require("final_std", scheduled, "be left out if ppo.learn_std is true")
 
 
+# what the weights, and the units of the observations and the values, mean nothing without
+_RESUMED = {
+    "env": ("model", "fingers", "physics", "observations", "lookahead"),
+    "ppo": ("hidden", "learn_std", "gamma", "initial_excitation"),
+}
 PRIOR_TERMS = ("reference_activation", "stretch", "stretch_velocity")
 
 
@@ -179,12 +191,16 @@ class PPO(lightning.LightningModule):
         return self.frames >= self.config.total_frames
 
     def on_fit_start(self) -> None:
-        if world_size() > 1:  # the ranks began with one seed, for equal weights; from here on each explores by itself
-            torch.manual_seed(torch.initial_seed() + 1_000_003 * self.global_rank + self.updates)
-        if self._resume is not None:
-            self._restore(self._resume)
-            self._resume = None
-        elif self.updates == 0:
+        saved, self._resume = self._resume, None
+        if saved is not None and self._restore(saved):
+            return
+        if saved is not None or world_size() > 1:
+            # the ranks began with one seed, for equal weights, and a resumed run begins with that of the first one:
+            # from here on each draws its own noise and episodes
+            seed = torch.initial_seed() + 1_000_003 * self.global_rank + self.updates
+            torch.manual_seed(seed)
+            self.env.set_seed(seed % 2**31)
+        if self.updates == 0:
             # forces and lengths differ by orders of magnitude: know their scale before the first update
             self.normalizer.update(self.train_dataloader().collect(16)["observation"])
 
@@ -292,26 +308,41 @@ class PPO(lightning.LightningModule):
             "clips": list(self.env.library.names),
             "worlds": self.env.snapshot(),
             "rng": torch.get_rng_state(),
+            "rng_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "musclewarp" not in checkpoint:
             raise FileError("not a checkpoint of musclewarp; give the last.ckpt of `musclewarp fit`")
-        saved = self._resume = checkpoint["musclewarp"]
+        saved = checkpoint["musclewarp"]
+        _require_same(saved, {"env": asdict(self.env_config), "ppo": asdict(self.config)})
         if saved["model_hash"] != self.env.model.hash or saved["sizes"] != self.sizes:
             raise FileError("the checkpoint is of another model or other observations; use the config it was made with")
         # Lightning counts a stopped run as a whole epoch, after which it would not train; frames tell when to end
         checkpoint.pop("loops", None)
-        self.frames, self.updates = saved["frames"], saved["updates"]
+        checkpoint.get("callbacks", {}).pop("Timer", None)  # `max_time` is that of this run
+        self._resume, self.frames, self.updates = saved, saved["frames"], saved["updates"]
 
-    def _restore(self, saved: Mapping[str, Any]) -> None:
-        """Go on exactly where the checkpoint was written, if worlds and clips are the same; else start new episodes."""
+    def _restore(self, saved: Mapping[str, Any]) -> bool:
+        """Go on exactly where the checkpoint was written, if one process has the same worlds and clips; else False."""
         same = saved["worlds"]["qpos"].shape == self.env.engine.qpos.shape
-        if same and saved["clips"] == list(self.env.library.names) and world_size() == 1:
-            self.env.restore(saved["worlds"])
-            self.train_dataloader().current = self.env.current()
-            torch.set_rng_state(saved["rng"].cpu())
+        if not same or saved["clips"] != list(self.env.library.names) or world_size() > 1:
+            rank_zero_warn("new episodes begin: those of the checkpoint need its clips and its worlds, in one process")
+            return False
+        self.env.restore(saved["worlds"])
+        self.train_dataloader().current = self.env.current()
+        torch.set_rng_state(saved["rng"].cpu())
+        if self.device.type == "cuda" and (state := saved.get("rng_cuda")) is not None:
+            torch.cuda.set_rng_state(state.cpu(), self.device)
+        return True
 
-    def teardown(self, stage: str) -> None:
-        if self.rollouts is not None:
-            self.env.engine.close()
+
+def _require_same(saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    for group, names in _RESUMED.items():
+        for name in names:
+            before, now = (json.dumps(configs[group].get(name)) for configs in (saved, current))
+            if before != now:
+                raise ConfigError(
+                    f"{group}.{name} is {now}, but the checkpoint has learned with {before}; "
+                    f"resume with that, or start anew in another --out"
+                )

@@ -12,7 +12,7 @@ import pytest
 import torch
 import warp as wp
 
-from musclewarp.engines.warp import WarpEngine, _for_warp, measure_rows
+from musclewarp.engines.warp import WarpEngine, for_warp, measure_rows
 from musclewarp.errors import ConfigError, ModelError
 from musclewarp.kernels import activation
 from musclewarp.models import MuscleModel, load_model
@@ -32,7 +32,7 @@ def warp_body(build: Callable[[str, str], WarpEngine]) -> WarpEngine:
 
 def test_rotated_step_equals_plain_mujoco_warp_step_bitwise(warp_body: WarpEngine):
     engine, excitation = warp_body, np.random.default_rng(0).uniform(size=warp_body.ctrl.shape).astype(np.float32)
-    mj_model = _for_warp(engine.model)
+    mj_model = for_warp(engine.model)
     with wp.ScopedDevice("cpu"):
         m = mjw.put_model(mj_model)
         d = mjw.make_data(mj_model, engine.num_worlds, nconmax=engine._d.naconmax // 4, njmax=engine._d.njmax)

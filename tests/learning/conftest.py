@@ -79,10 +79,10 @@ def make_env(env_config, quick_model):
 
 @pytest.fixture
 def make_ppo(env_config, config, quick_model):
-    """`make_ppo(**changes)`: a learner of the tiny task, before `setup`."""
+    """`make_ppo(env={}, **changes)`: a learner of the tiny task, before `setup`, with changes of both configs."""
 
-    def make(**changes):
-        return PPO(env_config, dataclasses.replace(config, **changes))
+    def make(env=None, **changes):
+        return PPO(dataclasses.replace(env_config, **(env or {})), dataclasses.replace(config, **changes))
 
     return make
 
@@ -130,12 +130,12 @@ def at_update():
 
 @pytest.fixture
 def fit(make_ppo, make_trainer):
-    """`fit(*callbacks, seed=0, ckpt_path=None, **changes)`: train the tiny task and return the learner."""
+    """`fit(*callbacks, seed=0, ckpt_path=None, max_time=None, **changes)`: train the tiny task, return the learner."""
 
-    def run(*callbacks, seed=0, ckpt_path=None, **changes):
+    def run(*callbacks, seed=0, ckpt_path=None, max_time=None, **changes):
         torch.manual_seed(seed)
         module = make_ppo(**changes)
-        make_trainer(*callbacks).fit(module, ckpt_path=ckpt_path)
+        make_trainer(*callbacks, max_time=max_time).fit(module, ckpt_path=ckpt_path)
         return module
 
     return run

@@ -8,10 +8,13 @@ import signal
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import LambdaCallback
 
-from musclewarp.errors import FileError, SimulationError
+from musclewarp.errors import ConfigError, FileError, SimulationError
+from musclewarp.learning import ppo
 from musclewarp.learning.callbacks import Checkpoints
 from musclewarp.learning.policy import load_policy
+from musclewarp.learning.rollouts import Rollouts
 
 
 class Bomb:
@@ -51,7 +54,7 @@ def everything(module):
 
 @pytest.fixture
 def keep_worlds(at_update):
-    """`keep_worlds(n)`: a callback that keeps the worlds after update n, for the engine closes with training."""
+    """`keep_worlds(n)`: a callback that keeps the worlds after update n."""
     return lambda number: at_update(number, lambda _, module: setattr(module, "final_worlds", module.env.snapshot()))
 
 
@@ -123,6 +126,108 @@ def test_a_finished_run_stays_finished(fit, tmp_path):
     again = fit(ckpt_path=tmp_path / "last.ckpt")
     assert again.updates == finished.updates
     assert torch.equal(finished.head.network[0].weight, again.head.network[0].weight)
+
+
+CHANGES = [  # key, its new value, and both values as the message shows them
+    ("ppo.hidden", (8,), "[8]", "[16]"),
+    ("ppo.learn_std", True, "true", "false"),
+    ("ppo.gamma", 0.95, "0.95", "0.9"),
+    ("ppo.initial_excitation", 0.2, "0.2", "0.12"),
+    ("env.lookahead", (2, 6, 16), "[2, 6, 16]", "[1, 3, 8]"),
+    (
+        "env.observations",
+        ("joint_vel", "joint_pos", "activation", "ahead_joint_pos", "stretch", "stretch_velocity"),
+        '"joint_vel", "joint_pos"',
+        '"joint_pos", "joint_vel"',
+    ),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "now", "before"), CHANGES, ids=[change[0] for change in CHANGES])
+def test_what_the_weights_depend_on_cannot_change_and_the_files_stay(key, value, now, before, written, fit):
+    files = {path: path.read_bytes() for path in written.iterdir()}
+    group, name = key.split(".")
+    changes = {name: value} if group == "ppo" else {"env": {name: value}}
+    with pytest.raises(ConfigError) as refusal:
+        fit(Checkpoints(written), ckpt_path=written / "last.ckpt", **changes)
+    mine, its = str(refusal.value).split(" but ")
+    assert mine.startswith(f"{key} is ")
+    assert now in mine
+    assert before in its
+    assert {path: path.read_bytes() for path in written.iterdir()} == files
+
+
+@pytest.mark.parametrize("hook", ["on_fit_start", "on_train_start"])
+def test_a_resumption_that_fails_at_its_start_leaves_the_files_as_they_are(hook, written, fit):
+    files = {path: path.read_bytes() for path in written.iterdir()}
+
+    def fail(trainer, module):
+        assert module.updates == 2
+        raise SimulationError("no memory")
+
+    with pytest.raises(SimulationError, match="no memory"):
+        fit(LambdaCallback(**{hook: fail}), Checkpoints(written), ckpt_path=written / "last.ckpt")
+    assert {path: path.read_bytes() for path in written.iterdir()} == files
+
+
+def test_max_time_is_that_of_the_resumed_run(fit, at_update, tmp_path):
+    fit(Checkpoints(tmp_path), at_update(2, stop), max_time={"hours": 1})
+    checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    checkpoint["callbacks"]["Timer"]["time_elapsed"]["train"] = 3600.0
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    assert fit(ckpt_path=tmp_path / "last.ckpt", max_time={"hours": 1}).updates == 5
+
+
+@pytest.fixture
+def first_steps(monkeypatch):
+    """Observations and noise of the first step of every `Rollouts.collect`."""
+    plain, seen = Rollouts.collect, []
+
+    def spy(self, steps):
+        rollout = plain(self, steps)
+        observation, action = rollout["observation"][:, 0], rollout["action"][:, 0]
+        with torch.no_grad():
+            loc, scale = self.policy.get_dist(rollout[:, 0]).loc, self.policy.get_dist(rollout[:, 0]).scale
+        seen.append((observation.clone(), (torch.logit(action) - loc) / scale))
+        return rollout
+
+    monkeypatch.setattr(Rollouts, "collect", spy)
+    return seen
+
+
+@pytest.mark.parametrize(("ranks", "worlds"), [(1, (2, 3)), (2, (4, 4))], ids=["other worlds", "several processes"])
+def test_where_worlds_cannot_go_on_new_ones_begin_with_a_warning(
+    ranks, worlds, fit, at_update, first_steps, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(ppo, "world_size", lambda: ranks)
+    fit(Checkpoints(tmp_path, every=1), at_update(2, stop))
+    begun = first_steps[0]
+    for updates, num_worlds in zip((2, 3), worlds, strict=True):
+        first_steps.clear()
+        with pytest.warns(UserWarning, match="new episodes begin"):
+            resumed = fit(
+                Checkpoints(tmp_path), at_update(updates + 1, stop), ckpt_path=tmp_path / "last.ckpt",
+                env={"num_worlds": num_worlds}, total_frames=1000,
+            )  # fmt: skip
+        assert resumed.updates == updates + 1
+        for before, now in zip(begun, first_steps[0], strict=True):
+            both = min(len(before), len(now))
+            assert not torch.isclose(before[:both], now[:both], rtol=1e-3).all(1).any()
+        begun = first_steps[0]
+
+
+def test_the_gpus_noise_is_saved_and_restored(ready, monkeypatch):
+    module = ready()
+    cpu, state, restored = module.device, torch.arange(16, dtype=torch.uint8), []
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: state)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: restored.append((state, device)))
+    monkeypatch.setattr(type(module), "device", torch.device("cuda", 1))
+    checkpoint = {}
+    module.on_save_checkpoint(checkpoint)
+    assert module._restore(checkpoint["musclewarp"])
+    ((found, device),) = restored
+    assert torch.equal(found, state)
+    assert device == torch.device("cuda", 1) != cpu
 
 
 def test_an_error_leaves_whole_files(fit, at_update, tmp_path):

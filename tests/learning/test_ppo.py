@@ -89,7 +89,7 @@ def test_the_step_size_shrinks_when_the_policy_moves_too_far_and_grows_when_too_
 
 
 def test_the_step_size_stays_in_its_bounds(make_ppo):
-    module = make_ppo(learning_rate_bounds=(5e-4, 2e-3))
+    module = make_ppo(learning_rate=1e-3, learning_rate_bounds=(5e-4, 2e-3))
     for kl, bound in ((1e3, 5e-4), (0.0, 2e-3)):
         steered = optimizer(1e-3)
         for _ in range(20):
@@ -206,8 +206,17 @@ def test_without_a_trainer_there_is_no_environment(make_ppo):
         ("entropy_weight", -1.0),
         ("gamma", float("nan")),
         ("learning_rate", float("nan")),
+        ("learning_rate", 0.1),
+        ("reflex", float("nan")),
+        ("entropy_weight", 0.01),
     ],
 )
 def test_a_bad_number_names_its_key(name, value):
     with pytest.raises(ConfigError, match=rf"ppo\.{name}"):
         PPOConfig(**{name: value})
+
+
+def test_an_end_of_exploration_that_is_learned_anyway_is_refused():
+    with pytest.raises(ConfigError, match=r"ppo\.final_std is 0\.1.*learn_std"):
+        PPOConfig(learn_std=True, final_std=0.1)
+    assert PPOConfig(learn_std=True, entropy_weight=0.01).entropy_weight == 0.01
