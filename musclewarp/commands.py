@@ -220,7 +220,7 @@ def run_demo(out: Path, minutes: float | None = None) -> int:
     started = time.perf_counter()
     console = Console(stderr=True)
     console.rule("1/3  retarget")
-    retarget_clips([clip], "bimanual", out / "refs")
+    retarget_clips([clip], "bimanual", out / "refs", overwrite=True)
     console.rule("2/3  train: 64 muscles learn to move two arms")
     arguments = ["fit", "--config", str(config), "--env.references", str(out / "refs"), "--out", str(out / "run")]
     last = out / "run" / "last.ckpt"

@@ -26,6 +26,17 @@ class InverseDynamics(NamedTuple):
     damping: Floats
 
 
+def accelerations(qpos: Floats, dt: float) -> Floats:
+    """Accelerations `(T, nv)` of postures `(T, nq)`, `dt` s apart, of a model with a fixed root.
+
+    The compact second difference (q_{t+1} - 2 q_t + q_{t-1}) / dt^2; the ends repeat their neighbours', and fewer than
+    three postures do not accelerate.
+    """
+    if len(qpos) < 3:
+        return np.zeros_like(qpos)
+    return np.pad(np.diff(qpos, n=2, axis=0) / dt**2, ((1, 1), (0, 0)), mode="edge")
+
+
 def inverse_dynamics(model: MuscleModel, qpos: Floats, qvel: Floats, qacc: Floats) -> InverseDynamics:
     """Moments of inertia, gravity, damping and springs, without muscles, contacts, limits and couplings' forces.
 

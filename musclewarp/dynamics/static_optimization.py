@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from musclewarp.dynamics.inverse import inverse_dynamics
-from musclewarp.errors import ModelError
+from musclewarp.errors import ModelError, MusclewarpError
 from musclewarp.models import MuscleModel
 
 Floats = NDArray[np.float64]
@@ -50,6 +50,7 @@ def optimize_activations(
 
     Raises:
         ModelError: the model has a free root.
+        MusclewarpError: the solver did not converge in a frame.
     """
     if model.has_free_root:
         raise ModelError(f"model '{model.name}' stands on the ground: its moments depend on forces that are not given")
@@ -68,7 +69,13 @@ def optimize_activations(
         sparse = (data.actuator_moment, data.moment_rownnz, data.moment_rowadr, data.moment_colind)
         mujoco.mju_sparse2dense(moment, *sparse)
         arms = model.couplings.reduce_columns(torch.from_numpy(qpos[t]), torch.from_numpy(moment)).numpy().T
-        activations[t] = _bounded_least_squares(arms * gain, tau[t] - arms @ passive, max_activation)
+        try:
+            activations[t] = _bounded_least_squares(arms * gain, tau[t] - arms @ passive, max_activation)
+        except RuntimeError as error:
+            raise MusclewarpError(
+                f"static optimisation of '{model.name}' did not converge in frame {t} ({error}), which needs up to "
+                f"{np.abs(tau[t]).max():.3g} Nm: look there for a jump in the recording, or cut the clip before it"
+            ) from error
         residual[t] = arms @ (gain * activations[t] + passive) - tau[t]
     return StaticOptimization(activations, residual)
 
@@ -80,11 +87,14 @@ def _forces(m: mujoco.MjModel, data: mujoco.MjData, activation: float) -> Floats
 
 
 def _bounded_least_squares(matrix: Floats, goal: Floats, upper: float) -> Floats:
-    """argmin |A a - b|^2 + e^2 |a|^2 over 0 <= a <= upper."""
+    """argmin |A a - b|^2 + e^2 |a|^2 over 0 <= a <= upper; RuntimeError where the solver does not converge."""
     count = matrix.shape[1]
     stacked = np.vstack((matrix, EFFORT * np.eye(count)))
     padded = np.concatenate((goal, np.zeros(count)))
     activation, _ = scipy.optimize.nnls(stacked, padded)
     if activation.max() <= upper:  # most frames: the upper bounds are out of reach, and this is many times faster
         return activation
-    return np.clip(scipy.optimize.lsq_linear(stacked, padded, (0.0, upper), method="bvls").x, 0.0, upper)
+    solution = scipy.optimize.lsq_linear(stacked, padded, (0.0, upper), method="bvls")
+    if not solution.success:
+        raise RuntimeError(solution.message)
+    return np.clip(solution.x, 0.0, upper)

@@ -113,6 +113,11 @@ class Quarantine:
         self._dumped += 1
         self._holds = torch.zeros_like(self._holds)
 
+    def summary(self) -> dict[str, int]:
+        """World-steps with each kind of fault so far, without the zeros; reads the device."""
+        counts = zip(self.engine.fault_kinds, self.faults.tolist(), strict=True)
+        return {kind: count for kind, count in counts if count}
+
     def check(self) -> None:
         """Stop a run in which too much goes wrong; call it between rollouts, for it reads the device.
 
@@ -123,8 +128,8 @@ class Quarantine:
         count = int(self.count)
         if self.world_steps >= _MIN_STEPS and count > self.max_fraction * self.world_steps:
             where = f"; the first are in {self.folder}, see them with: musclewarp replay FILE" if self._dumped else ""
-            kinds = dict(zip(self.engine.fault_kinds[:-1], self.faults.tolist()[:-1], strict=True))
-            commonest = max(kinds, key=lambda kind: kinds[kind])
+            kinds = {kind: n for kind, n in self.summary().items() if kind != "unconverged"}
+            commonest = max(kinds, key=lambda kind: kinds[kind], default="not_finite")
             raise SimulationError(
                 f"{count} of {self.world_steps} world-steps left the finite numbers or overflowed "
                 f"(limit {self.max_fraction:.2%}), most by '{commonest}'{where}. {_REMEDIES.get(commonest, '')}".strip()

@@ -22,6 +22,13 @@ _SHOWN = (  # metric, how to show it
 )
 
 
+def _faults(module: PPO) -> str:
+    """Worlds quarantined so far, and of what; empty as long as there are none."""
+    count = int(module.env.quarantine.count)
+    kinds = (f"{kind} {n}" for kind, n in module.env.quarantine.summary().items())
+    return f"  quarantined {count} ({', '.join(kinds)})" if count else ""
+
+
 class Progress(lightning.Callback):
     """Frames, frames/s, reward, tracking error and early terminations: a bar in a terminal, lines in a log."""
 
@@ -52,7 +59,7 @@ class Progress(lightning.Callback):
             return
         metrics = trainer.callback_metrics
         shown = "  ".join(form.format(float(metrics[key])) for key, form in _SHOWN if key in metrics)
-        text = f"{pl_module.frames / 1e6:.2f} M frames  {rate:,.0f}/s  {shown}"
+        text = f"{pl_module.frames / 1e6:.2f} M frames  {rate:,.0f}/s  {shown}{_faults(pl_module)}"
         if self._bar is not None:
             self._bar.update(self._task, completed=pl_module.frames, description=text)
         elif now - self._said > self.seconds:

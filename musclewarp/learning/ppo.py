@@ -293,6 +293,10 @@ class PPO(lightning.LightningModule):
                 "exploration_std": self.head.log_std.detach().exp().mean(),
                 "excitation": rollout["action"].mean(),
                 "quarantined": self.env.quarantine.count.float(),
+                **{
+                    f"faults/{kind}": count.float()
+                    for kind, count in zip(self.env.engine.fault_kinds, self.env.quarantine.faults, strict=True)
+                },
             },
             sync_dist=world_size() > 1,
         )

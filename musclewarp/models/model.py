@@ -14,7 +14,7 @@ import torch
 
 from musclewarp.errors import ConfigError, ModelError
 from musclewarp.models.couplings import Couplings
-from musclewarp.models.muscles import muscle_table
+from musclewarp.models.muscles import muscle_table, require_length_ranges
 
 _CONTACT_DATA = sum(
     1 << int(field)
@@ -25,8 +25,22 @@ _CONTACT_DATA = sum(
         mujoco.mjtConDataField.mjCONDATA_POS,
     )
 )
-_HASHED = ("body_parentid", "body_pos", "body_quat", "body_mass", "jnt_type", "jnt_axis", "jnt_pos", "jnt_range")
-_HASHED += ("qpos0", "eq_data", "actuator_gainprm", "actuator_dynprm", "actuator_lengthrange", "site_pos")
+_HASHED = """
+    body_parentid body_pos body_quat body_mass body_ipos body_iquat body_inertia body_gravcomp
+    jnt_type jnt_bodyid jnt_pos jnt_axis jnt_limited jnt_range jnt_margin jnt_stiffness jnt_stiffnesspoly
+    jnt_springyield jnt_actfrclimited jnt_actfrcrange jnt_actgravcomp
+    qpos0 qpos_spring dof_armature dof_damping dof_dampingpoly dof_frictionloss
+    geom_bodyid geom_type geom_pos geom_quat geom_size geom_contype geom_conaffinity
+    pair_geom1 pair_geom2 exclude_signature
+    eq_type eq_objtype eq_obj1id eq_obj2id eq_active0 eq_data
+    site_bodyid site_pos site_quat wrap_type wrap_objid wrap_prm
+    tendon_adr tendon_num tendon_limited tendon_range tendon_margin tendon_stiffness tendon_stiffnesspoly
+    tendon_lengthspring tendon_springyield tendon_armature tendon_damping tendon_dampingpoly tendon_frictionloss
+    tendon_actfrclimited tendon_actfrcrange
+    actuator_trntype actuator_trnid actuator_gear actuator_dyntype actuator_dynprm actuator_gaintype actuator_gainprm
+    actuator_biastype actuator_biasprm actuator_lengthrange actuator_delay actuator_actlimited actuator_actrange
+    actuator_actearly actuator_forcelimited actuator_forcerange actuator_armature actuator_damping actuator_dampingpoly
+"""
 _REDUCE_NETFORCE = 3  # one synthetic contact, in the world frame, at the force-weighted centroid
 
 
@@ -101,7 +115,10 @@ class MuscleModel:
         self.name = name
         self.physics = physics
         self.mj_model = mj_model = spec.compile()
+        for joint in np.flatnonzero(mj_model.jnt_type == mujoco.mjtJoint.mjJNT_BALL):
+            raise ModelError(f"joint '{mj_model.joint(int(joint)).name}' of model '{name}' is a ball; use three hinges")
         self.couplings = Couplings.from_model(mj_model)
+        require_length_ranges(mj_model)
         self.muscles: pd.DataFrame = muscle_table(mj_model, self.couplings)
         self.sites = tuple(layout.sites)
         self.feet = tuple(layout.feet)
@@ -111,16 +128,19 @@ class MuscleModel:
 
     @functools.cached_property
     def hash(self) -> str:
-        """SHA-256 of the person: the same skeleton, joints, couplings and muscles have the same hash.
+        """SHA-256 of the person: the same skeleton, masses, joints, couplings, muscles and surfaces have the same hash.
 
-        Taken over numbers rounded to 6 digits, so that compilers and time steps do not matter.
+        Taken over numbers rounded to 6 digits, so that compilers do not matter. Meshes are looks, and time steps,
+        solver options, friction and the softness of constraints physics: they are left out.
         """
         m = self.mj_model
         digest = hashlib.sha256(" ".join([*self.dof_names, *self.muscles.index, *self.sites]).encode())
-        for field in _HASHED:
-            digest.update(
-                np.char.mod("%.6g", np.where(np.abs(value := getattr(m, field)) < 1e-9, 0.0, value)).tobytes()
-            )
+        solid = m.geom_type != mujoco.mjtGeom.mjGEOM_MESH
+        for field in _HASHED.split():
+            value = getattr(m, field)[solid] if field.startswith("geom_") else getattr(m, field)
+            if real := value.dtype.kind == "f":
+                value = np.where(np.abs(value) < 1e-9, 0.0, value)
+            digest.update(np.char.mod("%.6g" if real else "%d", value).tobytes())
         return digest.hexdigest()
 
     @functools.cached_property
@@ -186,15 +206,26 @@ class MuscleModel:
 
 
 def lowest_foot_point(model: MuscleModel, data: mujoco.MjData) -> float:
-    """Height in m of the lowest point of the feet's contact geoms (capsules, ellipsoids) at `data`'s posture."""
+    """Height in m of the lowest point of the feet's contact geoms at `data`'s posture.
+
+    Raises:
+        ModelError: one is neither a sphere nor a capsule nor an ellipsoid.
+    """
     m = model.mj_model
     lowest = np.inf
     for geom in foot_geoms(model):
         rotation, size = data.geom_xmat[geom].reshape(3, 3), m.geom_size[geom]
-        if m.geom_type[geom] == mujoco.mjtGeom.mjGEOM_ELLIPSOID:
+        kind = mujoco.mjtGeom(int(m.geom_type[geom]))
+        if kind == mujoco.mjtGeom.mjGEOM_ELLIPSOID:
             reach = np.linalg.norm(rotation[2] * size)
-        else:
+        elif kind in (mujoco.mjtGeom.mjGEOM_SPHERE, mujoco.mjtGeom.mjGEOM_CAPSULE):
             reach = size[0] + abs(rotation[2, 2]) * size[1]
+        else:
+            shape = kind.name.removeprefix("mjGEOM_").lower()
+            raise ModelError(
+                f"geom {geom} ('{m.geom(geom).name}') of a foot of model '{model.name}' is a {shape}; "
+                "make it of spheres, capsules or ellipsoids"
+            )
         lowest = min(lowest, data.geom_xpos[geom, 2] - reach)
     return float(lowest)
 

@@ -33,17 +33,9 @@ def muscle_table(model: mujoco.MjModel, couplings: Couplings) -> pd.DataFrame:
     l, and `range` [r0, r1] is where L lies at the ends of `lengthrange` [l0, l1]. Hence L0 = (l1 - l0) / (r1 - r0),
     LT = l0 - r0 L0 (MuJoCo, modeling chapter, "Muscles"). Some trunk muscles of MyoFullBody imply impossible
     values (a negative LT): they are reported as they are.
-
-    Raises:
-        ModelError: a muscle's length range is empty; nothing can be normalised by it.
     """
     names = [model.actuator(i).name for i in range(model.nu)]
     length_range, normalised = model.actuator_lengthrange, model.actuator_gainprm[:, :2]
-    for muscle in np.flatnonzero((np.diff(length_range)[:, 0] <= 0) | (np.diff(normalised)[:, 0] <= 0)):
-        raise ModelError(
-            f"muscle '{names[muscle]}' has lengthrange {length_range[muscle]} m for range {normalised[muscle]}; both "
-            "must ascend: let MuJoCo compute the lengthrange, or give the muscle one"
-        )
     optimal = np.ptp(length_range, axis=1) / np.ptp(normalised, axis=1)
     return pd.DataFrame(
         {
@@ -58,6 +50,20 @@ def muscle_table(model: mujoco.MjModel, couplings: Couplings) -> pd.DataFrame:
         },
         index=pd.Index(names, name="muscle"),
     )
+
+
+def require_length_ranges(model: mujoco.MjModel) -> None:
+    """Refuse a muscle whose fibre length nothing normalises: it and every observation of it would be infinite.
+
+    Raises:
+        ModelError: a muscle's `lengthrange` or `range` is empty.
+    """
+    length_range, normalised = model.actuator_lengthrange, model.actuator_gainprm[:, :2]
+    for muscle in np.flatnonzero((np.diff(length_range)[:, 0] <= 0) | (np.diff(normalised)[:, 0] <= 0)):
+        raise ModelError(
+            f"muscle '{model.actuator(int(muscle)).name}' has lengthrange {length_range[muscle]} m for range "
+            f"{normalised[muscle]}; both must ascend: let MuJoCo compute the lengthrange, or give the muscle one"
+        )
 
 
 def moment_arms(model: mujoco.MjModel, couplings: Couplings, qpos: np.ndarray) -> np.ndarray:

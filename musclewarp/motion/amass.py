@@ -66,16 +66,26 @@ def read_amass(path: str | Path) -> Motion:
 
 
 def write_amass(path: str | Path, motion: Motion) -> Path:
-    """Write a motion that `read_amass` gives back: as SMPL-H, or as SMPL where the hands are turned.
+    """Write a motion that `read_amass` gives back: as SMPL-H or SMPL-X, or as SMPL where the hands are turned.
 
     The same motion gives the same bytes. The npz says in `source` (JSON) where the motion came from.
+
+    Raises:
+        FileError: no layout holds these betas: those of the stand-in, or of SMPL-X with turned hands.
     """
-    rotvecs = rotations.to_rotvec(motion.rotations)
-    if np.any(rotvecs[:, NUM_BODY_JOINTS:]):
-        poses = rotvecs.reshape(motion.num_frames, -1)
+    rotvecs = rotations.to_rotvec(motion.rotations).reshape(motion.num_frames, -1)
+    hands = bool(rotvecs[:, 3 * NUM_BODY_JOINTS :].any())
+    if motion.shape_space == "smplx" and not hands:
+        width = 165
+    elif motion.shape_space == "smpl" or not motion.betas.any():
+        width = 72 if hands else 156
     else:
-        poses = np.zeros((motion.num_frames, 156))
-        poses[:, : 3 * NUM_BODY_JOINTS] = rotvecs[:, :NUM_BODY_JOINTS].reshape(motion.num_frames, -1)
+        raise FileError(
+            f"{path}: no layout holds {'turned hands and ' if hands else ''}betas of {motion.shape_space!r}; "
+            "write the motion with betas of zero"
+        )
+    poses = np.zeros((motion.num_frames, width))
+    poses[:, : rotvecs.shape[1]] = rotvecs
     arrays: dict[str, Any] = {
         "poses": poses,
         "trans": motion.translation,

@@ -102,19 +102,3 @@ def continuous(quaternion: ArrayLike) -> Floats:
     quaternion = np.asarray(quaternion, dtype=np.float64)
     flips = np.where(np.sum(quaternion[1:] * quaternion[:-1], axis=-1, keepdims=True) < 0, -1.0, 1.0)
     return np.concatenate([quaternion[:1], quaternion[1:] * np.cumprod(flips, axis=0)])
-
-
-def yaw(quaternion: ArrayLike, forward: ArrayLike = (1.0, 0.0, 0.0)) -> Floats:
-    """Angle `(...)` about the vertical z from world x to where the body's axis `forward` points on the ground.
-
-    SMPL's forward is its local z: `yaw(root, forward=(0, 0, 1))`. Meaningless where `forward` points straight up.
-    """
-    pointing = rotate(quaternion, forward)
-    return np.arctan2(pointing[..., 1], pointing[..., 0])
-
-
-def heading(quaternion: ArrayLike, forward: ArrayLike = (1.0, 0.0, 0.0)) -> Floats:
-    """The rotation `(..., 4)` about the vertical z alone that has the same `yaw`."""
-    half = yaw(quaternion, forward)[..., None] / 2
-    zero = np.zeros_like(half)
-    return np.concatenate([np.cos(half), zero, zero, np.sin(half)], axis=-1)

@@ -3,9 +3,9 @@
 A recording knows nothing of the model's strength. Where an arm swings past hanging, its elevation plane turns over
 within a few frames, and the model's joint damping alone then asks for moments that muscles, whose moment arms vanish
 there, do not have. So in turn, the moments of the movement are projected on what the muscles can produce, frame by
-frame (static optimisation), and the inverse kinematics of the whole clip is solved again, near those moments. Each half
-lowers tracking error + smoothness + squared distance of the moments from the producible ones (majorise-minimise, for
-the distance to the projection is never less than that to the set).
+frame (static optimisation), and the inverse kinematics of the whole clip is solved again, near those moments. That is a
+heuristic: what is missing decreases in practice, but nothing guarantees it, for what muscles can produce changes with
+the posture, and the projection also weighs effort.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-
-from musclewarp.dynamics import inverse_dynamics, optimize_activations
+from musclewarp.dynamics import accelerations, inverse_dynamics, optimize_activations
 from musclewarp.models import MuscleModel
 from musclewarp.references.reference import differentiate
 from musclewarp.retarget.ik import Floats, IKConfig, Solution, solve
@@ -54,7 +52,6 @@ def solve_feasible(
 
 def producible_moments(model: MuscleModel, qpos: Floats, dt: float, max_activation: float) -> Floats:
     """The moments `(T, J)` nearest to those that `qpos (T, nq)` needs which the muscles can produce there."""
-    velocity, acceleration = differentiate(model, qpos, dt), np.zeros((len(qpos), model.mj_model.nv))
-    acceleration[1:-1] = np.diff(qpos, n=2, axis=0) / dt**2
+    velocity, acceleration = differentiate(model, qpos, dt), accelerations(qpos, dt)
     missing = optimize_activations(model, qpos, velocity, acceleration, max_activation).residual
     return inverse_dynamics(model, qpos, velocity, acceleration).moments + missing

@@ -8,9 +8,9 @@ The unknowns are the independent coordinates of all frames. Levenberg-Marquardt 
          + w_m |tau_t - tau*_t|^2                                         near moments that muscles can produce
 
 (the last one where `retarget.feasible` asks for it). Coupled coordinates follow their polynomials exactly (their
-columns are folded into their drivers' by the chain rule), joint limits are bounds on the step (projected Newton with an
-active set, Bertsekas 1982), and because a frame only meets its neighbours, the normal equations are banded and solved by
-one banded Cholesky factorisation.
+columns are folded into their drivers' by the chain rule), joint limits are bounds on the step (projected Newton with
+an active set, Bertsekas 1982), and because a frame only meets its neighbours, the normal equations are banded and
+solved by one banded Cholesky factorisation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from musclewarp.dynamics.inverse import InverseDynamics, inverse_dynamics
+from musclewarp.dynamics.inverse import InverseDynamics, accelerations, inverse_dynamics
+from musclewarp.errors import ConfigError
 from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
 from musclewarp.models.muscles import joint_group
@@ -35,6 +36,11 @@ from musclewarp.retarget.targets import Targets
 from musclewarp.threads import one_torch_thread
 
 Floats = NDArray[np.float64]
+_POSITION = {
+    "pelvis": 1.0, "upper_body": 0.1, "head": 0.2, "shoulder": 0.3, "elbow": 1.0, "hand": 1.0,
+    "hip": 0.5, "knee": 1.0, "ankle": 1.0, "toes": 0.3,
+}  # fmt: skip
+_ROTATION = {"pelvis": 0.1, "hand": 0.003, "ankle": 0.01}
 
 
 @dataclass(frozen=True)
@@ -42,8 +48,8 @@ class IKConfig:
     """Weights of the inverse kinematics; a site is known by its name without the side.
 
     Attributes:
-        position: weight of each site's squared position error in m².
-        rotation: weight of each site's squared rotation error in rad², for sites that have one.
+        position: weight of each site's squared position error in m²; a site that is not named keeps its default.
+        rotation: weight of each site's squared rotation error in rad², for sites that have one; likewise.
         posture: weight of squared distance from the rest posture in rad².
         acceleration: weight of squared joint acceleration in rad²/s⁴.
         shoulder_acceleration: the same for the shoulder, whose joints carry twenty times the inertia of an elbow, and
@@ -54,15 +60,13 @@ class IKConfig:
         limit_margin: rad (or m, scaled) that references keep from the joint limits, which are soft in simulation.
         max_iterations: Levenberg-Marquardt steps.
         tolerance: relative decrease of the cost at which the solution is accepted.
+
+    Raises:
+        ConfigError: a site is unknown, or a number out of its range.
     """
 
-    position: Mapping[str, float] = field(
-        default_factory=lambda: {
-            "pelvis": 1.0, "upper_body": 0.1, "head": 0.2, "shoulder": 0.3, "elbow": 1.0, "hand": 1.0,
-            "hip": 0.5, "knee": 1.0, "ankle": 1.0, "toes": 0.3,
-        }
-    )  # fmt: skip
-    rotation: Mapping[str, float] = field(default_factory=lambda: {"pelvis": 0.1, "hand": 0.003, "ankle": 0.01})
+    position: Mapping[str, float] = field(default_factory=dict[str, float])
+    rotation: Mapping[str, float] = field(default_factory=dict[str, float])
     posture: float = 1e-5
     acceleration: float = 1e-7
     shoulder_acceleration: float = 2e-6
@@ -72,6 +76,26 @@ class IKConfig:
     limit_margin: float = 0.01
     max_iterations: int = 60
     tolerance: float = 1e-4
+
+    def __post_init__(self) -> None:
+        for name, defaults in (("position", _POSITION), ("rotation", _ROTATION)):
+            given = getattr(self, name)
+            if unknown := sorted(given.keys() - defaults.keys()):
+                raise ConfigError(f"ik.{name} has no site '{unknown[0]}'; choose among {', '.join(defaults)}")
+            object.__setattr__(self, name, defaults | dict(given))
+            for site, weight in given.items():
+                _check(f"{name}.{site}", weight)
+        for name in ("posture", "acceleration", "shoulder_acceleration", "moment", "limit_margin", "tolerance"):
+            _check(name, getattr(self, name))
+        _check("feasibility_rounds", self.feasibility_rounds)
+        _check("max_iterations", self.max_iterations, least=1)
+        if not 0 < self.max_activation <= 1:
+            raise ConfigError(f"ik.max_activation is {self.max_activation}; choose one in (0, 1]")
+
+
+def _check(name: str, value: float, least: float = 0) -> None:
+    if not least <= value < np.inf:
+        raise ConfigError(f"ik.{name} is {value}; choose a number of at least {least}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +173,7 @@ class _Problem:
         self.oriented = np.flatnonzero(~np.isnan(targets.rotations[0, :, 0]))
         self.goal_rotation = torch.from_numpy(rotations.to_matrix(targets.rotations[:, self.oriented]))
         part = [site.removeprefix("left_").removeprefix("right_") for site in model.sites]
-        self.position_weight = torch.tensor([config.position.get(p, 0.0) for p in part], dtype=torch.float64)
+        self.position_weight = torch.tensor([config.position[p] for p in part], dtype=torch.float64)
         self.rotation_weight = torch.tensor(
             [config.rotation.get(part[s], 0.0) for s in self.oriented], dtype=torch.float64
         )
@@ -216,8 +240,8 @@ class _Problem:
     def _dynamics(self, qpos: torch.Tensor) -> InverseDynamics:
         """Of all frames but the first and the last."""
         posture, velocity = qpos.numpy(), differentiate(self.model, qpos.numpy(), self.dt)
-        acceleration = np.diff(posture, n=2, axis=0) / self.dt**2
-        return inverse_dynamics(self.model, posture[1:-1], velocity[1:-1], acceleration)
+        movement = (posture, velocity, accelerations(posture, self.dt))
+        return inverse_dynamics(self.model, *(rows[1:-1] for rows in movement))
 
     def normal_equations(self, qpos: torch.Tensor) -> _Equations:
         """Of Gauss and Newton, at `qpos (T, nq)`."""

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.signal
 from numpy.typing import NDArray
 
-from musclewarp.dynamics import optimize_activations
+from musclewarp.dynamics import accelerations, optimize_activations
 from musclewarp.errors import FileError
 from musclewarp.models import MuscleModel
 from musclewarp.motion import rotations
@@ -33,6 +33,12 @@ def retarget(
     on_iteration: Callable[[int, float], None] | None = None,
 ) -> Reference:
     """Fit a person's motion to a muscle model.
+
+    The reference's quality has the numbers of `reference_quality`, and
+
+    - `ik_iterations`, `ik_converged` (1 or 0);
+    - `missing_moment_nm` (models with a fixed root): mean over frames of the largest joint moment that no activation
+      can produce.
 
     Args:
         motion: the recording.
@@ -66,8 +72,7 @@ def retarget(
     )
     quality = reference_quality(model, reference)
     if not model.has_free_root:  # what stands on the ground needs the ground's forces, which a recording does not have
-        acceleration = np.gradient(reference.qvel, dt, axis=0)
-        costs = optimize_activations(model, reference.qpos, reference.qvel, acceleration)
+        costs = optimize_activations(model, reference.qpos, reference.qvel, accelerations(reference.qpos, dt))
         reference = replace(reference, activations=costs.activations)
         quality["missing_moment_nm"] = float(np.abs(costs.residual).max(axis=1).mean())
     fit = {"ik_iterations": float(solution.iterations), "ik_converged": float(solution.converged)}
@@ -90,9 +95,9 @@ def resample(motion: Motion, dt: float) -> Motion:
     quaternion, translation = rotations.continuous(motion.rotations), motion.translation
     if rate < motion.fps * 0.999:
         sections = scipy.signal.butter(4, 0.4 * rate, fs=motion.fps, output="sos")
-        if motion.num_frames > 30:  # what sosfiltfilt pads with
-            quaternion = rotations.normalize(scipy.signal.sosfiltfilt(sections, quaternion, axis=0))
-            translation = scipy.signal.sosfiltfilt(sections, translation, axis=0)
+        pad = min(15, motion.num_frames - 1)  # scipy's own for this order, or as much as there is
+        quaternion = rotations.normalize(scipy.signal.sosfiltfilt(sections, quaternion, axis=0, padlen=pad))
+        translation = scipy.signal.sosfiltfilt(sections, translation, axis=0, padlen=pad)
     frames = int(np.floor(motion.duration * rate + 1e-6)) + 1
     if frames < 2:
         raise FileError(f"motion '{motion.name}' lasts {motion.duration:.3f} s: too short for frames every {dt:.3f} s")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import tempfile
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -65,26 +67,36 @@ def video_frames(num_frames: int, dt: float, fps: int) -> NDArray[np.intp]:
 @contextlib.contextmanager
 def _encoder(path: Path, fps: int, width: int, height: int) -> Generator[Callable[[Image], object]]:
     """Takes pictures, writes an mp4 that every browser plays."""
-    frames = imageio_ffmpeg.write_frames(
-        str(path),
-        (width, height),
-        fps=fps,
-        codec="libx264",
-        pix_fmt_out="yuv420p",
-        quality=7,
-        macro_block_size=2,
-        ffmpeg_log_level="error",
-        output_params=["-movflags", "+faststart"],
-    )
-    with contextlib.closing(frames):
+    options = f"-y -v error -f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {fps} -i - "
+    options += "-c:v libx264 -crf 15 -pix_fmt yuv420p -movflags +faststart"
+    with tempfile.TemporaryFile() as messages:
         try:
-            frames.send(None)
-        except Exception as error:  # no ffmpeg for this platform, or one without H.264
-            raise MusclewarpError(
-                f"cannot encode a video ({error}): reinstall imageio-ffmpeg, which brings ffmpeg, or name "
-                "another one in the environment variable IMAGEIO_FFMPEG_EXE"
-            ) from error
-        yield frames.send
+            command = [imageio_ffmpeg.get_ffmpeg_exe(), *options.split(), str(path)]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=messages)
+        except (OSError, RuntimeError) as error:  # no ffmpeg for this platform
+            raise _encoding_error(str(error)) from error
+        assert process.stdin is not None
+        left = None
+        try:
+            yield process.stdin.write
+        except BrokenPipeError as error:  # ffmpeg has left, and said why
+            left = error
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            process.communicate()  # closes its input, and waits for it
+        if left or process.returncode or not path.stat().st_size:
+            messages.seek(0)
+            said = " ".join(messages.read().decode(errors="replace").split())
+            raise _encoding_error(said or f"ffmpeg ended with status {process.returncode}") from left
+
+
+def _encoding_error(reason: str) -> MusclewarpError:
+    return MusclewarpError(
+        f"cannot encode a video ({reason}): reinstall imageio-ffmpeg, which brings ffmpeg with H.264, or name another "
+        "one in the environment variable IMAGEIO_FFMPEG_EXE"
+    )
 
 
 @contextlib.contextmanager

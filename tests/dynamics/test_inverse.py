@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from musclewarp.dynamics import inverse_dynamics
+from musclewarp.dynamics import accelerations, inverse_dynamics
 from musclewarp.models import MuscleModel
 
 
@@ -63,3 +63,19 @@ def test_mass_is_symmetric_and_positive(arms):
     mass = inverse_dynamics(arms, *random_motion(arms, 20)).mass
     np.testing.assert_allclose(mass, mass.transpose(0, 2, 1), atol=1e-12)
     assert np.linalg.eigvalsh(mass).min() > 0
+
+
+def test_accelerations_of_a_parabola_are_its_own_to_the_ends():
+    time, rates = 0.02 * np.arange(7)[:, None], np.array([[1.0, -3.0]])
+    np.testing.assert_allclose(accelerations(time + 0.5 * rates * time**2, 0.02), np.tile(rates, (7, 1)), atol=1e-9)
+
+
+def test_accelerations_are_compact_so_that_a_zigzag_is_seen():
+    zigzag = 0.1 * (-1.0) ** np.arange(6)[:, None]
+    np.testing.assert_allclose(accelerations(zigzag, 0.1)[1:-1], -400 * zigzag[1:-1])
+    np.testing.assert_array_equal(accelerations(zigzag, 0.1)[[0, -1]], accelerations(zigzag, 0.1)[[1, -2]])
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_too_few_postures_do_not_accelerate(frames):
+    np.testing.assert_array_equal(accelerations(np.ones((frames, 3)), 0.02), np.zeros((frames, 3)))

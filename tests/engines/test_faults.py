@@ -15,7 +15,7 @@ from musclewarp.engines.health import Quarantine, load_dump, replay
 from musclewarp.engines.warp import WarpEngine
 from musclewarp.errors import ModelError
 from musclewarp.models import MuscleModel, PhysicsConfig, load_model, myo
-from musclewarp.models.muscles import muscle_table
+from musclewarp.models.muscles import require_length_ranges
 
 pytestmark = pytest.mark.xdist_group("warp")
 ILL = 37
@@ -119,4 +119,4 @@ def test_a_muscle_without_a_length_range_is_refused_by_name(arms):
     m = copy.copy(arms.mj_model)
     m.actuator_lengthrange[5] = 0.3
     with pytest.raises(ModelError, match=rf"muscle '{m.actuator(5).name}' has lengthrange .*must ascend"):
-        muscle_table(m, arms.couplings)
+        require_length_ranges(m)

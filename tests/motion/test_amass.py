@@ -4,6 +4,7 @@ import io
 import json
 import os
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -228,6 +229,30 @@ def test_what_is_written_is_read_back(tmp_path, turned_hands):
         assert json.loads(str(arrays["source"])) == {"by": "test"}
     first = (tmp_path / "there.npz").read_bytes()
     assert write_amass(tmp_path / "there.npz", motion).read_bytes() == first
+
+
+def test_betas_of_smplx_come_back_as_those_of_smplx(tmp_path, save):
+    arrays = clip(165)
+    arrays["poses"][:, 66:] = 0.0
+    motion = read_amass(save(arrays))
+    back = read_amass(write_amass(tmp_path / "there.npz", motion))
+    assert (back.shape_space, back.source["layout"]) == ("smplx", "SMPL-X")
+    np.testing.assert_array_equal(back.betas, arrays["betas"])
+    np.testing.assert_allclose(rotations.to_matrix(back.rotations), rotations.to_matrix(motion.rotations), atol=1e-14)
+
+
+@pytest.mark.parametrize(("space", "hands"), [("stand-in", False), ("stand-in", True), ("smplx", True)])
+def test_betas_that_no_layout_holds_are_refused(tmp_path, random_motion, space, hands):
+    motion = random_motion(betas=np.eye(16)[2], shape_space=space)
+    if not hands:
+        local = motion.rotations.copy()
+        local[:, 22:] = rotations.IDENTITY
+        motion = replace(motion, rotations=local)
+    with pytest.raises(FileError, match=f"no layout holds .*betas of '{space}'"):
+        write_amass(tmp_path / "there.npz", motion)
+    assert not list(tmp_path.iterdir())
+    back = read_amass(write_amass(tmp_path / "there.npz", replace(motion, betas=np.zeros(16))))
+    np.testing.assert_allclose(rotations.to_matrix(back.rotations), rotations.to_matrix(motion.rotations), atol=1e-14)
 
 
 def test_real_clips_have_their_published_speed_and_length(data_root):

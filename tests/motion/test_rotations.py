@@ -108,27 +108,6 @@ def test_continuous_accepts_one_frame():
     np.testing.assert_array_equal(rotations.continuous([rotations.IDENTITY]), [rotations.IDENTITY])
 
 
-@given(st.floats(-3.1, 3.1), st.floats(-1.5, 1.5), st.floats(-3, 3))
-@PATIENT
-def test_yaw_is_the_first_angle_of_intrinsic_zyx(turn, pitch, roll):
-    quaternion = Rotation.from_euler("ZYX", [turn, pitch, roll]).as_quat(scalar_first=True)
-    np.testing.assert_allclose(rotations.yaw(quaternion), turn, atol=1e-9)
-    expected = Rotation.from_euler("z", turn).as_quat(scalar_first=True)
-    assert distance(rotations.heading(quaternion), expected) < 1e-9
-
-
-@given(rotvecs, st.floats(-3, 3))
-@PATIENT
-def test_heading_turns_with_the_world(rotvec, turn):
-    forward = (0.0, 0.0, 1.0)
-    quaternion = rotations.from_rotvec(rotvec)
-    pointing = rotations.rotate(quaternion, forward)
-    level = np.linalg.norm(pointing[..., :2], axis=-1) > 1e-3  # elsewhere there is no heading
-    turned = rotations.multiply(rotations.from_rotvec([0.0, 0.0, turn]), quaternion)
-    change = rotations.yaw(turned, forward) - rotations.yaw(quaternion, forward) - turn
-    np.testing.assert_allclose(np.exp(1j * change)[level], 1, atol=1e-9)
-
-
 def test_a_zero_quaternion_does_not_pass_for_a_rotation():
     assert np.isnan(rotations.normalize(np.zeros(4))).all()
     np.testing.assert_allclose(rotations.normalize([2.0, 0, 0, 0]), rotations.IDENTITY)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from musclewarp.dynamics import optimize_activations
+from musclewarp.dynamics import accelerations, optimize_activations
 from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
 from musclewarp.references.quality import limit_violation
@@ -36,7 +36,7 @@ def swing(arms: MuscleModel) -> Targets:
 def missing(model: MuscleModel, qpos: np.ndarray) -> np.ndarray:
     """Largest moment `(T,)` in Nm that no activation can produce."""
     velocity = differentiate(model, qpos, DT)
-    residual = optimize_activations(model, qpos, velocity, np.gradient(velocity, DT, axis=0)).residual
+    residual = optimize_activations(model, qpos, velocity, accelerations(qpos, DT)).residual
     return np.abs(residual).max(axis=1)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from musclewarp.errors import ConfigError
 from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
 from musclewarp.motion import rotations
@@ -48,6 +49,47 @@ def smoothing(weight: float, **changes) -> IKConfig:
     """The same weight on the acceleration of every joint."""
     names = [field.name for field in fields(IKConfig) if field.name.endswith("acceleration")]
     return IKConfig(**dict.fromkeys(names, weight), **changes)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"position": {"hadn": 1.0}}, r"ik.position has no site 'hadn'; choose among .*hand"),
+        ({"rotation": {"knee": 1.0}}, r"ik.rotation has no site 'knee'; choose among pelvis, hand, ankle"),
+        ({"position": {"hand": -1.0}}, r"ik.position.hand is -1.0"),
+        ({"rotation": {"hand": np.nan}}, r"ik.rotation.hand is nan"),
+        ({"posture": -1e-5}, "ik.posture is -1e-05"),
+        ({"acceleration": np.inf}, "ik.acceleration is inf"),
+        ({"shoulder_acceleration": -1}, "ik.shoulder_acceleration is -1"),
+        ({"moment": -1.0}, "ik.moment is -1.0"),
+        ({"limit_margin": -0.1}, "ik.limit_margin is -0.1"),
+        ({"tolerance": -1.0}, "ik.tolerance is -1.0"),
+        ({"max_activation": -3.0}, r"ik.max_activation is -3.0; choose one in \(0, 1\]"),
+        ({"max_activation": 0.0}, "ik.max_activation is 0.0"),
+        ({"max_activation": 1.1}, "ik.max_activation is 1.1"),
+        ({"feasibility_rounds": -1}, "ik.feasibility_rounds is -1; choose a number of at least 0"),
+        ({"max_iterations": 0}, "ik.max_iterations is 0; choose a number of at least 1"),
+    ],
+)
+def test_weights_out_of_range_and_sites_that_nobody_has_are_refused(wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        IKConfig(**wrong)
+
+
+def test_a_site_that_is_not_named_keeps_its_default_weight():
+    defaults, config = IKConfig(), IKConfig(position={"hand": 5.0}, rotation={"pelvis": 0.0})
+    assert config.position == {**defaults.position, "hand": 5.0}
+    assert config.rotation == {**defaults.rotation, "pelvis": 0.0}
+    assert config.position["elbow"] > 0
+    assert replace(config, posture=0.0).position == config.position
+
+
+@pytest.mark.parametrize("name", ["arms", "body"])
+def test_every_tracking_site_has_a_weight(name, request):
+    model = request.getfixturevalue(name)
+    problem = _Problem(model, targets_of(model, smooth_movement(model, 2)), DT, IKConfig())
+    assert (problem.position_weight > 0).all()
+    assert (problem.rotation_weight > 0).all()
 
 
 @pytest.fixture(scope="module", params=["tracking", "moments"])

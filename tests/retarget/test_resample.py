@@ -47,6 +47,20 @@ def test_a_component_above_what_the_new_rate_holds_is_removed_and_a_slow_one_kep
             assert low <= amplitude(signal, 50.0, seen) <= high, (key, frequency)
 
 
+@pytest.mark.parametrize("frames", [10, 20])
+@pytest.mark.parametrize("key", ["rotvec", "translation"])
+def test_short_clips_lose_what_the_new_rate_cannot_hold_too(key, frames):
+    def wave(time):
+        return 0.1 * np.sin(2 * np.pi * 45 * time)[:, None] * [1.0, 0.0, 0.0]
+
+    made = resample(motion_of(120.0, (frames - 1) / 120.0, **{key: wave}), 0.02)
+    signal = made.translation[:, 0]
+    if key == "rotvec":
+        signal = rotations.to_rotvec(made.rotations[:, ELBOW])[:, 0]
+    sampled = np.interp(0.02 * np.arange(len(signal)), np.arange(frames) / 120, wave(np.arange(frames) / 120)[:, 0])
+    assert np.ptp(signal) < 0.2 * np.ptp(sampled)  # which folds to 5 Hz
+
+
 def test_24_hz_are_attenuated_where_50_hz_can_only_just_hold_them():
     made = motion_of(120.0, 4.0, translation=lambda t: np.sin(2 * np.pi * 24 * t)[:, None] * [1.0, 0, 0])
     assert amplitude(resample(made, 0.02).translation[:, 0], 50.0, 24.0) < 0.3

@@ -144,6 +144,31 @@ def test_without_ffmpeg_the_error_says_so(headless_gl, model, make_trial, tmp_pa
     assert not list((tmp_path / "new").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("cat > /dev/null; exit 1", "ffmpeg ended with status 1"),
+        ('cat > /dev/null; for last; do :; done; echo half > "$last"; exit 1', "ffmpeg ended with status 1"),
+        ("cat > /dev/null", "ffmpeg ended with status 0"),  # and wrote nothing
+        ("echo \"Unknown encoder 'libx264'\" >&2; exit 8", "Unknown encoder 'libx264'"),
+        ("exec 0<&-; sleep 0.2; exit 0", "ffmpeg ended with status 0"),
+    ],
+)
+def test_a_failed_encode_is_an_error_and_leaves_the_old_video(
+    headless_gl, model, make_trial, tmp_path, monkeypatch, script, says
+):
+    ffmpeg, path = tmp_path / "ffmpeg", tmp_path / "videos" / "out.mp4"
+    ffmpeg.write_text(f"#!/bin/sh\n{script}\n")
+    ffmpeg.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(ffmpeg))
+    path.parent.mkdir()
+    path.write_text("a good video")
+    with pytest.raises(MusclewarpError, match=rf"cannot encode a video \({says}\): reinstall imageio-ffmpeg"):
+        render_trial(model, make_trial(model, frames=20), path, 25, *SIZE)
+    assert [file.name for file in path.parent.iterdir()] == ["out.mp4"]
+    assert path.read_text() == "a good video"
+
+
 def test_bad_sizes_rates_and_trials_are_refused(model, make_trial, tmp_path):
     trial = make_trial(model)
     with pytest.raises(ConfigError, match="even"):
