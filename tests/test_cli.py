@@ -235,7 +235,7 @@ def test_a_demo_goes_on_with_the_training_that_was_interrupted(tmp_path, monkeyp
         started.append(command)
         return subprocess.CompletedProcess(command, 1)
 
-    monkeypatch.setattr(commands, "retarget_clips", lambda *arguments: [])
+    monkeypatch.setattr(commands, "retarget_clips", lambda *arguments, **options: [])
     monkeypatch.setattr(commands.subprocess, "run", start)
     assert commands.run_demo(tmp_path) == 1
     (tmp_path / "run").mkdir()

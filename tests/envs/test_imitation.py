@@ -201,7 +201,9 @@ def test_the_reward_is_the_weighted_sum_of_the_terms(make_env, act, name):
 
 
 def test_reward_and_observation_belong_to_the_state_after_the_step(make_env, act):
-    env = make_env(worlds=2, observations=("joint_pos", "activation"), rewards={"joint_position": {"weight": 1.0}})
+    env = make_env(
+        worlds=2, observations=("joint_pos", "activation"), rewards={"joint_position": {"weight": 1.0, "scale": 1.0}}
+    )
     env.reset()
     result = env.step(act(env))["next"]
     joints = env.engine.qpos[:, env.model.joint_qpos].float()

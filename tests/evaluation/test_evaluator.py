@@ -106,7 +106,9 @@ def test_many_clips_are_run_in_batches(policy, arms, library, monkeypatch, resul
     trials = run_trials(
         policy.env, arms, library, policy_controller(policy), "policy", lambda done, total: seen.append((done, total))
     )
-    assert summarize(trials) == result[0]["policy"]
+    ours, theirs = summarize(trials), result[0]["policy"]
+    assert ours.pop("survived") == pytest.approx(theirs["survived"], rel=1e-4)  # matrix products of other sizes round
+    assert ours == pytest.approx({key: theirs[key] for key in ours}, rel=1e-4)
     steps = (12 - 1) + (20 - 1)  # the longest of two, then the third alone
     assert seen == [(k + 1, steps) for k in range(steps)]
 
