@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from musclewarp.envs.config import EnvConfig, RewardConfig
 from musclewarp.envs.imitation import ImitationEnv
+from musclewarp.envs.neural import NeuralConfig
 from musclewarp.envs.variation import VariationConfig
 
-__all__ = ["EnvConfig", "ImitationEnv", "RewardConfig", "VariationConfig"]
+__all__ = ["EnvConfig", "ImitationEnv", "NeuralConfig", "RewardConfig", "VariationConfig"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
+from musclewarp.envs.neural import NeuralConfig
 from musclewarp.envs.observations import OBSERVATIONS
 from musclewarp.envs.rewards import EFFORT, TRACKING
 from musclewarp.envs.terminations import TERMINATIONS
@@ -61,6 +62,7 @@ class EnvConfig:
         terminations: limit of terms in `envs.terminations`; an episode fails beyond it.
         episode_seconds: an episode is truncated after this time, or at the end of its clip.
         initial_activation: activation of every muscle at a reset, where the reference does not know it.
+        neural: delay, noise and fatigue between the policy's commands and the excitations; off by default.
         variation: how far the worlds' models differ from `model`, drawn anew at every reset; off by default.
         max_quarantined_fraction: share of world-steps that may leave the finite numbers before the run stops.
         dump_folder: where the first few quarantined worlds are written for `musclewarp replay`; none if empty.
@@ -92,6 +94,7 @@ class EnvConfig:
     episode_seconds: float = 10.0
     initial_activation: float = 0.05
     variation: VariationConfig = field(default_factory=VariationConfig)
+    neural: NeuralConfig = field(default_factory=NeuralConfig)
     max_quarantined_fraction: float = 0.001
     dump_folder: str = ""
 

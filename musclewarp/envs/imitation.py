@@ -13,6 +13,7 @@ from musclewarp.engines import make_engine
 from musclewarp.engines.health import Quarantine
 from musclewarp.envs import randomness
 from musclewarp.envs.config import EnvConfig
+from musclewarp.envs.neural import NeuralPathway
 from musclewarp.envs.observations import OBSERVATIONS
 from musclewarp.envs.rewards import EFFORT, TRACKING
 from musclewarp.envs.state import State, StateReader, Target
@@ -63,6 +64,7 @@ class ImitationEnv(EnvBase):
         self.library = library or load_library(config.references, self.model, self.device)
         self._check_parts()
         self.variation = Variation(config.variation, self.model, num_worlds, self.device)
+        self.neural = NeuralPathway(config.neural, self.model, num_worlds, self.device)
         self.engine = make_engine(config.engine, self.model, num_worlds, self.device, self.variation.fields)
         folder = Path(config.dump_folder) if config.dump_folder else None
         self.quarantine = Quarantine(self.engine, folder, config.max_quarantined_fraction)
@@ -160,6 +162,7 @@ class ImitationEnv(EnvBase):
         row = self.library.index(self._clip, self._frame)
         activation = self._fill_activation(row, self.library.activation[row].to(self.engine.dtype))
         self.engine.reset(mask, self.library.qpos[row], self.library.qvel[row], activation)
+        self.neural.reset(mask, activation)
         self._look()
         self._observation = self._observe()
         return self._observed()
@@ -173,7 +176,8 @@ class ImitationEnv(EnvBase):
 
     @one_torch_thread()
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
-        self.engine.ctrl.copy_(tensordict["action"].clamp(0.0, 1.0))
+        command = tensordict["action"].clamp(0.0, 1.0)
+        self.engine.ctrl.copy_(self.neural(command, self._seed, self._draws, self._steps))
         self.quarantine.remember()
         self.engine.step()
         broken = self.quarantine.inspect()
@@ -260,12 +264,18 @@ class ImitationEnv(EnvBase):
         # muscle forces and contacts belong to the last physics step, which cannot be computed again
         cursors["observation"] = self._observation
         cursors["seed"] = torch.tensor(self._seed)
-        return live | {name: cursor.clone() for name, cursor in cursors.items()} | self.variation.state()
+        return (
+            live
+            | {name: cursor.clone() for name, cursor in cursors.items()}
+            | self.variation.state()
+            | self.neural.state()
+        )
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Go on where `snapshot` was taken."""
         everyone = torch.ones_like(self._worlds, dtype=torch.bool)
         self.variation.load(state)
+        self.neural.load(state)
         self.variation.write(self.engine.varied)
         self.engine.reset(everyone, *(state[name].to(self.device) for name in ("qpos", "qvel", "act")))
         for name in ("ctrl", "qacc_warmstart"):
