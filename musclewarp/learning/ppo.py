@@ -329,7 +329,8 @@ class PPO(lightning.LightningModule):
 
     def _restore(self, saved: Mapping[str, Any]) -> bool:
         """Go on exactly where the checkpoint was written, if one process has the same worlds and clips; else False."""
-        same = saved["worlds"]["qpos"].shape == self.env.engine.qpos.shape
+        shapes = [{name: value.shape for name, value in x.items()} for x in (saved["worlds"], self.env.snapshot())]
+        same = shapes[0] == shapes[1]  # as many worlds, with the same variation and neural effects
         if not same or saved["clips"] != list(self.env.library.names) or world_size() > 1:
             rank_zero_warn("new episodes begin: those of the checkpoint need its clips and its worlds, in one process")
             return False

@@ -10,6 +10,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import LambdaCallback
 
+from musclewarp.envs import NeuralConfig, VariationConfig
 from musclewarp.errors import ConfigError, FileError, SimulationError
 from musclewarp.learning import ppo
 from musclewarp.learning.callbacks import Checkpoints
@@ -214,6 +215,14 @@ def test_where_worlds_cannot_go_on_new_ones_begin_with_a_warning(
             both = min(len(before), len(now))
             assert not torch.isclose(before[:both], now[:both], rtol=1e-3).all(1).any()
         begun = first_steps[0]
+
+
+def test_people_that_vary_where_they_did_not_begin_new_episodes(fit, at_update, tmp_path):
+    fit(Checkpoints(tmp_path, every=1), at_update(2, stop))
+    changed = {"variation": VariationConfig(mass=0.1), "neural": NeuralConfig(delay=0.02)}
+    with pytest.warns(UserWarning, match="new episodes begin"):
+        resumed = fit(at_update(3, stop), ckpt_path=tmp_path / "last.ckpt", env=changed, total_frames=1000)
+    assert resumed.updates == 3
 
 
 def test_the_gpus_noise_is_saved_and_restored(ready, monkeypatch):
