@@ -167,6 +167,8 @@ def test_a_control_step_equals_the_native_engines(parity: ModuleType, name: str)
     assert result["unhealthy"] == 0
     for key, bar in parity.BARS.items():
         assert result["max_with_torn"][key] <= bar, key
+        assert result["max_after_reset"][key] <= bar, key
+    assert result["max_after_reset"]["site_pos"] < 1e-5
     if name == "myofullbody":
         assert result["fraction_with_contacts"] >= 0.4
         assert result["max_with_torn"]["floor_force_over_weight"] < 2e-3
