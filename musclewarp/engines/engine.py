@@ -81,6 +81,10 @@ class Engine(ABC):
         """Worlds `(N,)` that since their reset left the finite numbers or overflowed a buffer."""
         return self.faults()[:, :-1].any(dim=1)
 
+    def is_sound(self) -> bool:
+        """Whether no world is known to have a fault, if that can be told at once; False where the host had to wait."""
+        return False
+
     def fault_counts(self) -> dict[str, int]:
         """Number of worlds with each fault, without the zeros."""
         counts = self.faults().sum(dim=0).tolist()

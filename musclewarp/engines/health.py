@@ -57,6 +57,7 @@ class Quarantine:
         self.count = torch.zeros((), dtype=torch.int64, device=engine.device)
         self.faults = torch.zeros(len(engine.fault_kinds), dtype=torch.int64, device=engine.device)
         self.world_steps = 0
+        self._nobody = torch.zeros(engine.num_worlds, dtype=torch.bool, device=engine.device)
         self._before = {name: getattr(engine, name).clone() for name in _STATE}
         # the first ill world since the last dump, kept on the device
         self._row = {name: live[0].clone() for name, live in (self._before | dict(engine.varied)).items()}
@@ -70,11 +71,13 @@ class Quarantine:
 
     def inspect(self) -> torch.Tensor:
         """Worlds `(N,)` that the last step broke; counts them. The host does not wait for the device."""
+        self.world_steps += self.engine.num_worlds
+        if self.engine.is_sound():
+            return self._nobody
         faults = self.engine.faults()
         self.faults += faults.sum(dim=0)
         bad = faults[:, :-1].any(dim=1)
         self.count += bad.sum()
-        self.world_steps += self.engine.num_worlds
         if self.folder is not None and self._dumped < _MAX_DUMPS:
             if self.engine.device.type != "cpu":
                 self._hold(bad, faults)

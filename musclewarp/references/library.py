@@ -86,10 +86,21 @@ class ReferenceLibrary:
         return self._starts[clip] + torch.minimum(frame, self.lengths[clip] - 1)
 
     def goal(self, clip: torch.Tensor, frame: torch.Tensor) -> Goal:
-        """The reference at `frame` of `clip`; past the end the last frame holds."""
-        rows = self._table.index_select(0, self.index(clip, frame).flatten())  # five times as fast as indexing
-        parts = zip(self._shapes.items(), rows.split(self._widths, dim=-1), strict=True)
-        return Goal(**{name: part.view(*frame.shape, *shape) for (name, shape), part in parts})
+        """The reference at `frame` of `clip` (any equal shapes); past the end the last frame holds."""
+        return self.goal_of(self.rows(clip, frame))
+
+    def rows(self, clip: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
+        """All numbers of `goal` side by side, `(..., W)`: to gather once what is then seen in parts."""
+        index = self.index(clip, frame)
+        return self._table.index_select(0, index.flatten()).view(*index.shape, -1)  # five times as fast as indexing
+
+    def goal_of(self, rows: torch.Tensor) -> Goal:
+        """`rows (..., W)` by their names."""
+        parts = dict(zip(self._shapes, rows.split(self._widths, dim=-1), strict=True))
+        for name, shape in self._shapes.items():
+            if len(shape) > 1:
+                parts[name] = parts[name].unflatten(-1, shape)
+        return Goal(**parts)
 
 
 def _goal_fields(model: MuscleModel, qpos: torch.Tensor, qvel: torch.Tensor) -> dict[str, torch.Tensor]:
