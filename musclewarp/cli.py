@@ -164,7 +164,12 @@ def _models(options: argparse.Namespace) -> int:
 
     if options.action == "list":
         return list_models()
-    return check_named(options.name or "", options.fingers, options.json, options.fail_on)
+    if options.name is None:
+        from musclewarp.errors import ConfigError
+        from musclewarp.models import MODELS
+
+        raise ConfigError(f"check which model? Choose one of {', '.join(sorted(MODELS))}")
+    return check_named(options.name, options.fingers, options.json, options.fail_on)
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -160,6 +160,8 @@ def evaluate_policy(
         context = {name: version(name) for name in ("musclewarp", "mujoco", "torch", "torchrl", "lightning")}
         context |= {"policy": str(policy_path), "frames trained": f"{policy.frames:,}"}
         write_report(report_path, model, result, trials, video_path, context)
+    for path in filter(None, (trials_folder, json_path, video_path, report_path)):
+        print(f"wrote {path}")
     return result
 
 

@@ -81,3 +81,8 @@ def test_list_names_every_model_with_its_muscles(capsys):
     shown = capsys.readouterr().out
     for name, muscles in (("bimanual", "64"), ("myofullbody", "354")):
         assert any(name in line and muscles in line for line in shown.splitlines())
+
+
+def test_no_name_is_asked_for(capsys):
+    assert main(["models", "check"]) == 2
+    assert "check which model?" in capsys.readouterr().err

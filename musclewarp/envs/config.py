@@ -133,5 +133,5 @@ def _check_names(key: str, names: Mapping[str, object] | tuple[str, ...], known:
     for name in names:
         if name not in known:
             close = get_close_matches(name, known, n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else ""
+            hint = f"; did you mean '{close[0]}'?" if close else "."
             raise ConfigError(f"{key} names '{name}', which is not a term{hint} There are: {', '.join(known)}")

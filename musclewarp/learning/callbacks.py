@@ -104,14 +104,20 @@ class Checkpoints(lightning.Callback):
             self._write(trainer, pl_module)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._write(trainer, pl_module)
+        self._write_last(trainer, pl_module, "ended")
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
     ) -> None:
         # with several ranks, the others may be gone: only a write that needs no one else is safe
         if self._begun and trainer.world_size == 1:
-            self._write(trainer, pl_module)
+            self._write_last(trainer, pl_module, "stopped")
+
+    def _write_last(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, how: str) -> None:
+        assert isinstance(pl_module, PPO)
+        self._write(trainer, pl_module)
+        if trainer.is_global_zero and pl_module.updates:
+            print(f"{how} after {pl_module.frames:,} frames; wrote {self.folder}/last.ckpt and policy.safetensors")
 
     def _write(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert isinstance(pl_module, PPO)
