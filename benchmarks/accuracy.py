@@ -73,13 +73,19 @@ def starting_frames(model: MuscleModel, reference: Reference) -> np.ndarray:
     return frames[np.linspace(0, len(frames) - 1, STATES).round().astype(int)]
 
 
+def with_options(model: MuscleModel, setting: Setting) -> mujoco.MjModel:
+    """The model, integrated as `setting` says."""
+    m = model.mj_model.__copy__()
+    m.opt.timestep, m.opt.iterations = setting.timestep, setting.iterations
+    m.opt.integrator = getattr(mujoco.mjtIntegrator, f"mjINT_{setting.integrator}")
+    return m
+
+
 def simulate(
     model: MuscleModel, reference: Reference, frames: np.ndarray, setting: Setting, excitations: np.ndarray | None
 ) -> Run:
     """0.1 s from each of `frames`, under `excitations (S, N, M)`, or under a stretch reflex if None."""
-    m = model.mj_model.__copy__()
-    m.opt.timestep, m.opt.iterations = setting.timestep, setting.iterations
-    m.opt.integrator = getattr(mujoco.mjtIntegrator, f"mjINT_{setting.integrator}")
+    m = with_options(model, setting)
     batch = Batch(m, len(frames), available_threads(), persistent=True)
     batch.reset()
     for name, value in (("qpos", reference.qpos[frames]), ("qvel", reference.qvel[frames])):
@@ -132,10 +138,7 @@ def speeds(model: MuscleModel, reference: Reference, frames: np.ndarray, setting
     """Control steps per second and world, each setting in turn in short slices; medians."""
     batches, times = [], [[] for _ in settings]
     for setting in settings:
-        m = model.mj_model.__copy__()
-        m.opt.timestep, m.opt.iterations = setting.timestep, setting.iterations
-        m.opt.integrator = getattr(mujoco.mjtIntegrator, f"mjINT_{setting.integrator}")
-        batches.append(Batch(m, len(frames), available_threads()))
+        batches.append(Batch(with_options(model, setting), len(frames), available_threads()))
     for _ in range(5):
         for batch, setting, spent in zip(batches, settings, times, strict=True):
             batch.reset()

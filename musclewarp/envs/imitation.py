@@ -208,11 +208,10 @@ class ImitationEnv(EnvBase):
     def _look(self) -> None:
         """Read what all terms see: the state, the target, and how far the sites are from it."""
         self.state: State = self._read_state()
-        clip, frame = self._clip[:, None], self._frame[:, None] + self._instants
-        rows = self.library.rows(clip, frame)
+        index = self.library.index(self._clip[:, None], self._frame[:, None] + self._instants)
+        rows = self.library.rows(index)
         self.target: Target = Target(now=self.library.goal_of(rows[:, 0]), ahead=self.library.goal_of(rows[:, 1:]))
         if not self._all_known:
-            index = self.library.index(clip, frame)
             for goal, of in ((self.target.now, index[:, 0]), (self.target.ahead, index[:, 1:])):
                 goal.activation = self._fill_activation(of, goal.activation)
         self._site_error = site_deviation(self.state, self.target)

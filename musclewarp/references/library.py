@@ -87,11 +87,10 @@ class ReferenceLibrary:
 
     def goal(self, clip: torch.Tensor, frame: torch.Tensor) -> Goal:
         """The reference at `frame` of `clip` (any equal shapes); past the end the last frame holds."""
-        return self.goal_of(self.rows(clip, frame))
+        return self.goal_of(self.rows(self.index(clip, frame)))
 
-    def rows(self, clip: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
-        """All numbers of `goal` side by side, `(..., W)`: to gather once what is then seen in parts."""
-        index = self.index(clip, frame)
+    def rows(self, index: torch.Tensor) -> torch.Tensor:
+        """All numbers of `goal` at `index (...)`, side by side `(..., W)`: gathered once, then seen in parts."""
         return self._table.index_select(0, index.flatten()).view(*index.shape, -1)  # five times as fast as indexing
 
     def goal_of(self, rows: torch.Tensor) -> Goal:
