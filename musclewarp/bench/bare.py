@@ -59,7 +59,7 @@ def _bare_warp(engine: Engine) -> Bare:
         """`mujoco_warp.step` with its default flags, on CUDA a graph of one control step."""
 
         def __init__(self) -> None:
-            mj_model = for_warp(engine.model)
+            mj_model = for_warp(engine.model.mj_model)
             with wp.ScopedDevice(device):
                 self._m = mjw.put_model(mj_model)
                 self._m.opt.warn_overflow = 0

@@ -34,6 +34,7 @@ class NativeEngine(Engine):
         num_worlds: N, from one to thousands; each keeps an `MjData` of `model.mj_model.narena` bytes at most.
         num_threads: threads, 0 for the cores this process may use, divided by LOCAL_WORLD_SIZE.
         varied: fields of the model in which worlds may differ, see `Engine.varied`.
+        skip_looks: step `model.stepped`, without the geoms and sites that are only looked at.
     """
 
     name = "native"
@@ -44,7 +45,14 @@ class NativeEngine(Engine):
         "unconverged",
     )
 
-    def __init__(self, model: MuscleModel, num_worlds: int, num_threads: int = 0, varied: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        model: MuscleModel,
+        num_worlds: int,
+        num_threads: int = 0,
+        varied: Collection[str] = (),
+        skip_looks: bool = True,
+    ) -> None:
         if num_worlds < 1:
             raise ConfigError(f"num_worlds is {num_worlds}; an engine needs at least one world")
         self.model = model
@@ -52,7 +60,8 @@ class NativeEngine(Engine):
         self.device = torch.device("cpu")
         self.dtype = torch.float64
         # persistent: the stages computed after a step are where the next one continues, so that they are free
-        self._batch = batch = Batch(model.mj_model, num_worlds, num_threads or available_threads(), persistent=True)
+        mj_model = model.stepped if skip_looks else model.mj_model
+        self._batch = batch = Batch(mj_model, num_worlds, num_threads or available_threads(), persistent=True)
         self.qpos, self.qvel, self.act, self.ctrl, self.qacc_warmstart = (
             torch.from_numpy(batch.bind(name)) for name in ("qpos", "qvel", "act", "ctrl", "qacc_warmstart")
         )

@@ -88,7 +88,7 @@ class WarpEngine(Engine):
         self._skipped = skipped
         wp.init()
         self._wp_device = wp.device_from_torch(self.device)
-        mj_model = for_warp(model)
+        mj_model = for_warp(model.stepped if skipped.looks else model.mj_model)
         with wp.ScopedDevice(self._wp_device):
             self._m = mjw.put_model(mj_model)
             self._m.callback.act_dyn = _advance_activation
@@ -240,7 +240,7 @@ def measure_rows(model: MuscleModel, drops: int = 8, steps: int = 100) -> int:
     Bodies with a free root are dropped at random orientations; excitations are random. It takes under a second.
     An overflow beyond that is never silent: it makes its world unhealthy.
     """
-    m = model.mj_model
+    m = model.stepped
     rng = np.random.default_rng(0)
     data = mujoco.MjData(m)
     rows = 0
@@ -258,17 +258,15 @@ def measure_rows(model: MuscleModel, drops: int = 8, steps: int = 100) -> int:
     return 2 * rows + 32
 
 
-def for_warp(model: MuscleModel) -> mujoco.MjModel:
+def for_warp(mj_model: mujoco.MjModel) -> mujoco.MjModel:
     """The model as mujoco_warp accepts it; no number of the physics changes.
 
     Raises:
         ModelError: the integrator is none that a step can be rotated with.
     """
-    m = copy.copy(model.mj_model)
+    m = copy.copy(mj_model)
     if int(m.opt.integrator) not in _INTEGRATORS:
-        raise ModelError(
-            f"model '{model.name}': WarpEngine cannot step integrator {m.opt.integrator}; use Euler or implicitfast"
-        )
+        raise ModelError(f"WarpEngine cannot step integrator {m.opt.integrator}; use Euler or implicitfast")
     # mujoco_warp never heals a world, and refuses the flag that forbids it
     m.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
     # EPA is a last resort here, see `warp_geometry`; every iteration of it takes memory in every world, and in float32

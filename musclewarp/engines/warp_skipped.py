@@ -17,11 +17,13 @@ class Skipped:
     """What a `WarpEngine` leaves out; the state comes out the same (see the tests), only sooner.
 
     Attributes:
+        looks: where the geoms and sites are that are only looked at (`MuscleModel.stepped` has none).
         early_sensors: sensors after each physics step but the last of a control step.
         tendon_paths: the points that tendons run through, which only a viewer draws.
         smooth_acceleration: the acceleration without constraints; the solver starts from its last solution alone.
     """
 
+    looks: bool = True
     early_sensors: bool = True
     tendon_paths: bool = True
     smooth_acceleration: bool = True

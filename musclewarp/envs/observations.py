@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping
 import torch
 
 from musclewarp.envs.state import State, Target
-from musclewarp.models.rotation import heading, inverse, rotate
+from musclewarp.models.rotation import inverse, rotate
 
 Observation = Callable[[State, Target], torch.Tensor]
 
 
 def _to_heading(state: State, vector: torch.Tensor) -> torch.Tensor:
     """World vectors `(N, ..., 3)` in the frame that turns with the root about z."""
-    return (vector.flatten(1).unflatten(1, (-1, 3)) @ heading(state.root_quat)).view(vector.shape)
+    return (vector.flatten(1).unflatten(1, (-1, 3)) @ state.heading).view(vector.shape)
 
 
 def joint_pos(state: State, target: Target) -> torch.Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from musclewarp.engines import Engine
+from musclewarp.models.rotation import heading
 from musclewarp.references.body_state import BodyState
 from musclewarp.references.library import Goal
 
@@ -20,6 +21,7 @@ class State(BodyState):
     `floor_contacts` belong to the physics step before it.
 
     Attributes:
+        heading: `(N, 3, 3)` which way the root faces: `vectors @ heading` sees world vectors from there.
         excitation: `(N, M)` in [0, 1].
         muscle_force: `(N, M)` N, negative when pulling.
         foot_force: `(N, F, 3)` N on the foot.
@@ -28,6 +30,7 @@ class State(BodyState):
         floor_contacts: `(N,)` contacts of anything with the floor.
     """
 
+    heading: torch.Tensor
     excitation: torch.Tensor
     muscle_force: torch.Tensor
     foot_force: torch.Tensor
@@ -89,6 +92,7 @@ class StateReader:
             fibre_length=fibre_length,
             fibre_velocity=fibre_velocity,
             activation=engine.act.to(torch.float32, copy=True),
+            heading=heading(root_quat),
             excitation=engine.ctrl.to(torch.float32, copy=True),
             muscle_force=engine.derived["actuator_force"].to(torch.float32, copy=True),
             foot_force=foot_force,

@@ -90,7 +90,7 @@ class Variation:
         self._streams: dict[str, torch.Tensor] = {}
         self._fields: dict[str, tuple[str, torch.Tensor, torch.Tensor]] = {}
         for quantity in self._widths:
-            values = {name: np.array(attrgetter(name)(model.mj_model)) for name in _FIELDS[quantity]}
+            values = {name: np.array(attrgetter(name)(model.stepped)) for name in _FIELDS[quantity]}
             parts = 1 if quantity in _SHARED else len(values[_FIELDS[quantity][0]])
             self.factors[quantity] = torch.ones(num_worlds, parts, dtype=torch.float64, device=device)
             # a stream of its own for each part, whatever else varies

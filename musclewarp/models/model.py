@@ -15,6 +15,7 @@ import torch
 from musclewarp.errors import ConfigError, ModelError
 from musclewarp.models.couplings import Couplings
 from musclewarp.models.muscles import muscle_table, require_length_ranges
+from musclewarp.models.stepped import without_looks
 
 _CONTACT_DATA = sum(
     1 << int(field)
@@ -92,7 +93,8 @@ class MuscleModel:
 
     Attributes:
         name: what `load_model` calls it.
-        mj_model: the compiled `mujoco.MjModel`; all engines step this one, with its options.
+        mj_model: the compiled `mujoco.MjModel`, bones and all.
+        stepped: the same without what is only looked at: what all engines step. Geoms and sites have other ids.
         physics: time step and substeps, the latter being the engines'.
         muscles: see `muscle_table`.
         couplings: see `Couplings`.
@@ -125,6 +127,7 @@ class MuscleModel:
         self.site_ids = np.array([mj_model.site(f"{site}_mimic").id for site in self.sites])
         self.site_body_ids = mj_model.site_bodyid[self.site_ids]
         self.has_free_root = bool((mj_model.jnt_type == mujoco.mjtJoint.mjJNT_FREE).any())
+        self.stepped = without_looks(spec, mj_model)
 
     @functools.cached_property
     def hash(self) -> str:

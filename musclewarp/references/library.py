@@ -128,12 +128,13 @@ def _goal_fields(model: MuscleModel, qpos: torch.Tensor, qvel: torch.Tensor) -> 
 
 def muscle_lengths(model: MuscleModel, qpos: torch.Tensor, qvel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Lengths `(F, M)` m and lengthening speeds m/s of the muscle-tendon units at F states, by MuJoCo."""
-    data = mujoco.MjData(model.mj_model)
-    rows = np.empty((2, len(qpos), model.mj_model.nu))
+    m = model.stepped
+    data = mujoco.MjData(m)
+    rows = np.empty((2, len(qpos), m.nu))
     for t, (posture, velocity) in enumerate(zip(qpos.cpu().numpy(), qvel.cpu().numpy(), strict=True)):
         data.qpos[:], data.qvel[:] = posture, velocity
-        mujoco.mj_fwdPosition(model.mj_model, data)
-        mujoco.mj_fwdVelocity(model.mj_model, data)
+        mujoco.mj_fwdPosition(m, data)
+        mujoco.mj_fwdVelocity(m, data)
         rows[0, t], rows[1, t] = data.actuator_length, data.actuator_velocity
     length, speed = torch.from_numpy(rows).to(qpos.device)
     return length, speed

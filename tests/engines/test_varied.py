@@ -58,7 +58,7 @@ def vary(engine: Engine, seed: int, mask: torch.Tensor | None = None) -> torch.T
     mask = torch.ones(engine.num_worlds, dtype=torch.bool) if mask is None else mask
     muscles = 1.0 + 0.2 * (torch.rand(engine.act.shape, generator=generator, dtype=torch.float64) - 0.5)
     for name, live in engine.varied.items():
-        field = torch.as_tensor(np.array(attrgetter(name)(engine.model.mj_model)))
+        field = torch.as_tensor(np.array(attrgetter(name)(engine.model.stepped)))
         if name in ("actuator_gainprm", "actuator_biasprm", "actuator_dynprm"):
             columns = slice(0, 2) if name == "actuator_dynprm" else slice(2, 3)
             value = field.repeat(engine.num_worlds, 1, 1)
@@ -79,7 +79,7 @@ def vary(engine: Engine, seed: int, mask: torch.Tensor | None = None) -> torch.T
 
 def edited(engine: Engine, world: int, set_const: bool = True) -> mujoco.MjModel:
     """A model of its own with the fields of one world."""
-    m = copy.copy(engine.model.mj_model)
+    m = copy.copy(engine.model.stepped)
     for name, live in engine.varied.items():
         attrgetter(name)(m)[:] = live[world]
     if set_const:

@@ -32,7 +32,7 @@ def warp_body(build: Callable[[str, str], WarpEngine]) -> WarpEngine:
 
 def test_rotated_step_equals_plain_mujoco_warp_step_bitwise(warp_body: WarpEngine):
     engine, excitation = warp_body, np.random.default_rng(0).uniform(size=warp_body.ctrl.shape).astype(np.float32)
-    mj_model = for_warp(engine.model)
+    mj_model = for_warp(engine.model.mj_model)
     with wp.ScopedDevice("cpu"):
         m = mjw.put_model(mj_model)
         d = mjw.make_data(mj_model, engine.num_worlds, nconmax=engine._d.naconmax // 4, njmax=engine._d.njmax)
@@ -150,7 +150,7 @@ def test_ellipsoids_touch_as_in_mujoco(other: str):
 
 def test_integrator_that_cannot_be_rotated_names_what_can():
     model = load_model("bimanual")
-    model.mj_model.opt.integrator = mujoco.mjtIntegrator.mjINT_RK4
+    model.stepped.opt.integrator = mujoco.mjtIntegrator.mjINT_RK4
     with pytest.raises(ModelError, match="use Euler or implicitfast"):
         WarpEngine(model, 1)
 

@@ -12,6 +12,7 @@ from tensordict import TensorDict
 from musclewarp.envs import EnvConfig, ImitationEnv
 from musclewarp.envs.state import State, Target
 from musclewarp.models import MuscleModel
+from musclewarp.models.rotation import heading
 from musclewarp.references import Reference, make_reference
 from musclewarp.references.library import Goal, ReferenceLibrary
 from musclewarp.references.quality import lowest_foot_heights
@@ -114,8 +115,10 @@ def scene():
         def goal(*batch):
             return Goal(**motion(*batch), recorded_pos=normal(*batch, S, 3))
 
+        body = motion(N)
         state = State(
-            **motion(N),
+            **body,
+            heading=heading(body["root_quat"]),
             excitation=normal(N, M).sigmoid(),
             muscle_force=-100 * normal(N, M).abs(),
             foot_force=100 * normal(N, F, 3),
@@ -148,6 +151,8 @@ def moved():
                 setattr(x, key, (turned(value) + offset).float())
             elif key in vectors:
                 setattr(x, key, turned(value).float())
+            elif key == "heading":  # the first of its columns is the direction ahead
+                setattr(x, key, turned(value.mT).mT.float())
             elif key == "root_quat":
                 rotation = turn * Rotation.from_quat(value.double().reshape(-1, 4).numpy(), scalar_first=True)
                 setattr(x, key, torch.from_numpy(rotation.as_quat(scalar_first=True)).reshape(value.shape).float())

@@ -15,6 +15,7 @@ from musclewarp.envs.observations import OBSERVATIONS
 from musclewarp.envs.rewards import EFFORT, TRACKING
 from musclewarp.envs.state import Target
 from musclewarp.envs.terminations import TERMINATIONS
+from musclewarp.models.rotation import heading
 
 PATIENT = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TERMS = {
@@ -158,6 +159,7 @@ def test_vectors_are_seen_in_the_heading_frame(scene):
     state, target = scene(N=1)
     # the root stands and faces world y: what points there is ahead (x), what points to world -x is left (y)
     state.root_quat = torch.tensor([[0.5, 0.5, 0.5, 0.5]])
+    state.heading = heading(state.root_quat)
     state.root_linvel, state.root_angvel = torch.tensor([[0.0, 2.0, 0.5]]), torch.tensor([[-1.0, 0.0, 3.0]])
     seen = OBSERVATIONS["root_velocity"](state, target)
     np.testing.assert_allclose(seen, [[2.0, 0.0, 0.5, 0.0, 1.0, 3.0]], atol=1e-6)

@@ -95,7 +95,7 @@ def test_fields_mean_what_the_factors_say(arms: MuscleModel):
     for live in engine.varied.values():
         live.fill_(torch.nan)
     variation.write(engine.varied)
-    m, factors = copy.copy(arms.mj_model), {name: value[1].numpy() for name, value in variation.factors.items()}
+    m, factors = copy.copy(arms.stepped), {name: value[1].numpy() for name, value in variation.factors.items()}
     for name, live in engine.varied.items():
         attrgetter(name)(m)[:] = live[1]
     table, own = arms.muscles, muscle_table(m, arms.couplings)
@@ -110,7 +110,7 @@ def test_fields_mean_what_the_factors_say(arms: MuscleModel):
     }
     for column, value in expected.items():
         np.testing.assert_allclose(own[column], value, rtol=1e-12, atol=1e-15, err_msg=column)
-    nominal = arms.mj_model
+    nominal = arms.stepped
     np.testing.assert_allclose(m.actuator_biasprm[:, 2], nominal.actuator_biasprm[:, 2] * factors["strength"])
     np.testing.assert_allclose(m.body_mass, nominal.body_mass * factors["mass"])
     np.testing.assert_allclose(m.body_inertia, nominal.body_inertia * factors["mass"][:, None])
