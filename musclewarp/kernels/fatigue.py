@@ -20,7 +20,9 @@ from musclewarp.errors import ConfigError
 from musclewarp.kernels.launch import check_alike, expand, launch, per_precision
 
 # Joint region -> F, R in 1/s (Frey-Law, Looft and Heitsman 2012, J Biomech 45:1803, Table 1) and r (Looft et al. 2018,
-# Table 4). The r of trunk and shoulder, which were not measured, is that of all regions together.
+# Table 4). Checked against the abstract of 2012 (ankle, shoulder), the table as MyoSuite's test_fatigue_validation.py
+# quotes it (all F and R), and the abstract of Looft and Frey-Law 2020, J Biomech 106:109762: 15 for ankle, knee and
+# elbow, 30 for the grip, and for the shoulder 15 somewhat better than 30. The r of trunk and general was not measured.
 PUBLISHED = {
     "ankle": (0.00589, 0.00058, 15.0),
     "knee": (0.01500, 0.00149, 15.0),
@@ -32,7 +34,7 @@ PUBLISHED = {
 }
 # Groups of the muscle table for which there is no row of their own; hips were never measured.
 _STAND_INS = {"wrist": "hand", "fingers": "hand", "hip": "general", "other": "general"}
-TRACKING = 10.0  # LD and LR, 1/s: Xia and Frey-Law 2008
+TRACKING = 10.0  # LD and LR, 1/s: their authors' choice (Xia and Frey-Law 2008; Looft et al. 2018, Table 4)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,17 +12,17 @@ from musclewarp.models.excursion import dof_range
 from musclewarp.models.sanity.finding import Finding, Subject
 
 FIBRE_LENGTH = (0.01, 0.45)
-"""Optimal fibre lengths in m. The longest of the limbs is sartorius' with 0.403 m (Arnold et al. 2010, Ann Biomed Eng
-38:269; Rajagopal et al. 2016, IEEE TBME 63:2068), among the shortest are pronator quadratus' and anconeus' with 0.023
-and 0.027 m (Holzbaur et al. 2005, Ann Biomed Eng 33:829); half of the shortest, and a tenth more than the longest."""
+"""Optimal fibre lengths in m: a tenth more than the longest of the limbs, sartorius' 0.403 m (Arnold et al. 2010, Ann
+Biomed Eng 38:269; Rajagopal et al. 2016, IEEE TBME 63:2068; checked in OpenSim's Rajagopal2016.osim), less than half
+of pronator quadratus' 0.023 m (Holzbaur et al. 2005, Ann Biomed Eng 33:829; from memory, unchecked)."""
 
 SLACK_LENGTH = (0.0, 0.5)
-"""Tendon slack lengths in m: never negative; the longest of the leg, those of tensor fasciae latae and rectus femoris,
-are 0.45 m (Arnold et al. 2010; Rajagopal et al. 2016), again with a tenth."""
+"""Tendon slack lengths in m: never negative; a tenth more than the leg's longest, those of tensor fasciae latae and
+rectus femoris, 0.45 m (Rajagopal et al. 2016; checked in OpenSim's Rajagopal2016.osim)."""
 
 ADULT_MASS = (45.0, 125.0)
-"""kg; women weigh 67.8 +- 11.0 and men 85.5 +- 14.2 kg (ANSUR II: Gordon et al. 2014, NATICK/TR-15/007), taken at 2
-standard deviations below the one and 2.8 above the other."""
+"""kg; women weigh 67.8 +- 11.0 and men 85.5 +- 14.2 kg (ANSUR II: Gordon et al. 2014, NATICK/TR-15/007; from memory,
+unchecked), taken at 2 standard deviations below the one and 2.8 above the other."""
 
 _FIELDS = {
     "body": ("body_mass", "body_inertia", "body_pos", "body_quat"),
