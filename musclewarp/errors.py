@@ -21,3 +21,7 @@ class ModelError(MusclewarpError):
 
 class SimulationError(MusclewarpError):
     """Worlds left the finite numbers, or the simulator's buffers overflowed, too often."""
+
+
+class SignalError(MusclewarpError):
+    """A recorded signal is not finite, too short, too slowly sampled or of the wrong shape for what was asked."""

@@ -1,0 +1,1 @@
+"""How human a movement is: gait, EMG, and simulation against the laboratory."""
