@@ -234,11 +234,11 @@ def _shifted(a: Floats, b: Floats, lags: np.ndarray) -> Floats:
         total = np.concatenate(([0.0], np.cumsum(x)))
         return total[stop] - total[start]
 
-    mean_a, mean_b = sums(a, first, end) / count, sums(b, first - lags, end - lags) / count
-    spread_a = sums(a**2, first, end) / count - mean_a**2
-    spread_b = sums(b**2, first - lags, end - lags) / count - mean_b**2
-    still = (spread_a <= 1e-12 * np.mean(a**2)) | (spread_b <= 1e-12 * np.mean(b**2))
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):  # what overlaps may be still, or one point
+        mean_a, mean_b = sums(a, first, end) / count, sums(b, first - lags, end - lags) / count
+        spread_a = sums(a**2, first, end) / count - mean_a**2
+        spread_b = sums(b**2, first - lags, end - lags) / count - mean_b**2
+        still = (spread_a <= 1e-12 * np.mean(a**2)) | (spread_b <= 1e-12 * np.mean(b**2))
         r = (products / count - mean_a * mean_b) / np.sqrt(spread_a * spread_b)
     return np.where(still, np.nan, np.clip(r, -1.0, 1.0))
 

@@ -123,8 +123,9 @@ def events_from_kinematics(
     """Heel strikes and toe-offs of walking from positions alone, on the ground or on a treadmill.
 
     The heel strikes where it is farthest in front of the sacrum, the toe leaves where it is farthest behind (Zeni,
-    Richards and Higginson 2008, Gait & Posture 27:710-714, the coordinate-based method: events of healthy people within
-    17 ms of force plates on a treadmill, within 33 ms on the ground). For walking: runners land behind that point.
+    Richards and Higginson 2008, Gait & Posture 27:710-714, the coordinate-based method: 94 % of healthy people's
+    events within 17 ms of force plates on a treadmill, 98 % within 33 ms on the ground). For
+    walking: runners land behind that point.
     An extremum at an end of the record, whose other side is not seen, is no event.
 
     Args:

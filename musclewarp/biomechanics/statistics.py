@@ -89,7 +89,9 @@ def holm(p: ArrayLike) -> Floats:
 
 
 def paired_tests(first: ArrayLike, second: ArrayLike, names: Sequence[str]) -> tuple[PairedTest, ...]:
-    """Wilcoxon's signed-rank test in each column, Holm-corrected over the columns (`pandas.DataFrame` takes the result).
+    """Wilcoxon's signed-rank test in each column, Holm-corrected over the columns.
+
+    `pandas.DataFrame` takes the result.
 
     Args:
         first: `(S, K)`, row by row of the same person (or clip, or seed) as in `second`.
