@@ -20,7 +20,7 @@ class CycleConfig:
     Attributes:
         duration: s, shortest and longest stride.
         stance_fraction: smallest and largest share of stance.
-        max_deviation: from the median duration of the other cycles, as a share of it; applied to three cycles or more.
+        max_deviation: from the median duration, as a share of it; applied where three cycles or more are left.
     """
 
     duration: tuple[float, float] = (0.4, 2.5)

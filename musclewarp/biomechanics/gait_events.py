@@ -11,8 +11,6 @@ from scipy.signal import find_peaks
 from musclewarp.biomechanics.signals import Bools, Floats, checked, debounced, runs, vertex, zero_phase
 from musclewarp.errors import ConfigError, SignalError
 
-_MARKERS = ("heel", "toe", "pelvis")
-
 
 @dataclass(frozen=True)
 class ContactConfig:
@@ -141,7 +139,8 @@ def events_from_kinematics(
         SignalError: shapes differ, a position is not finite, or nobody travels and `forward` is not given.
     """
     config = config or KinematicConfig()
-    heel, toe, pelvis = (checked(x, f"the {n} position", ndim=2) for x, n in zip((heel, toe, pelvis), _MARKERS))
+    places = (("heel", heel), ("toe", toe), ("pelvis", pelvis))
+    heel, toe, pelvis = (checked(place, f"the {name} position", ndim=2) for name, place in places)
     if not heel.shape == toe.shape == pelvis.shape == (len(heel), 3):
         raise SignalError(f"heel {heel.shape}, toe {toe.shape} and pelvis {pelvis.shape} must all be (T, 3)")
     ahead = heading(pelvis, forward)

@@ -104,6 +104,14 @@ def test_onsets_do_not_depend_on_the_gain(gain):
     np.testing.assert_array_equal(bursts(gain * raw, RATE, (0.1, 1.1)), bursts(raw, RATE, (0.1, 1.1)))
 
 
+def test_bursts_that_the_record_cuts_end_with_it():
+    time = seconds(3)
+    on = (time < 0.3) | (time > 2.6)
+    raw = np.random.default_rng(0).normal(size=len(time)) * np.where(on, 8.0, 1.0)
+    found = bursts(band_pass(raw, RATE), RATE, (0.6, 2.2))
+    np.testing.assert_allclose(found, [[0.0, 0.3], [2.6, 3.0]], atol=0.02)
+
+
 def test_a_resting_muscle_has_no_burst():
     raw = np.random.default_rng(0).normal(size=6000)
     found = bursts(band_pass(raw, RATE), RATE, (0.2, 2.8))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mujoco
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -64,6 +65,30 @@ def test_a_force_around_the_threshold_makes_one_contact():
     force[100:300] = 20.0 + np.where(np.arange(200) % 2, 3.0, -3.0)
     force[150:250] = 400.0
     assert len(events_from_force(force, 100.0).heel_strikes) == 1
+
+
+def test_a_simulated_foot_has_events_where_it_meets_the_floor():
+    """A 10 kg foot on a spring servo that rises and falls each second, stepped by MuJoCo, whose soft contact lets go before it opens."""
+    model = mujoco.MjModel.from_xml_string("""
+        <mujoco><option timestep="0.002"/>
+          <worldbody><geom name="floor" type="plane" size="1 1 1"/>
+            <body pos="0 0 0.05"><joint name="z" type="slide" axis="0 0 1"/><geom size="0.05" mass="10"/></body>
+          </worldbody>
+          <actuator><position joint="z" kp="5000" kv="400"/></actuator>
+          <sensor><contact geom1="floor" data="force" reduce="netforce"/></sensor>
+        </mujoco>""")
+    data = mujoco.MjData(model)
+    data.qpos[0] = 0.1
+    force, height = np.empty((2, 2000))
+    for i in range(2000):
+        data.ctrl[0] = 0.1 * np.cos(2 * np.pi * data.time)
+        mujoco.mj_step(model, data)
+        force[i], height[i] = np.abs(data.sensordata).max(), data.qpos[0]
+    events = events_from_force(force, 500.0)
+    below = height < 0
+    np.testing.assert_allclose(events.heel_strikes, np.flatnonzero(~below[:-1] & below[1:]) / 500, atol=0.005)
+    np.testing.assert_allclose(events.toe_offs, np.flatnonzero(below[:-1] & ~below[1:]) / 500, atol=0.025)
+    assert len(events.heel_strikes) == len(events.toe_offs) == 4
 
 
 def test_a_foot_in_the_air_has_no_events():
