@@ -123,7 +123,7 @@ def events_from_kinematics(
     The heel strikes where it is farthest in front of the sacrum, the toe leaves where it is farthest behind (Zeni,
     Richards and Higginson 2008, Gait & Posture 27:710-714, the coordinate-based method: 94 % of healthy people's
     events within 17 ms of force plates on a treadmill, 98 % within 33 ms on the ground). For
-    walking: runners land behind that point.
+    walking only: in a run at 2.7 m/s a strike comes out 34 ms early, a toe-off 108 ms late.
     An extremum at an end of the record, whose other side is not seen, is no event.
 
     Args:

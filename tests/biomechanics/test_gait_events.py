@@ -68,7 +68,7 @@ def test_a_force_around_the_threshold_makes_one_contact():
 
 
 def test_a_simulated_foot_has_events_where_it_meets_the_floor():
-    """A 10 kg foot on a spring servo that rises and falls each second, stepped by MuJoCo, whose soft contact lets go before it opens."""
+    """A 10 kg foot on a servo that rises and falls each second; MuJoCo's soft contact lets go before it opens."""
     model = mujoco.MjModel.from_xml_string("""
         <mujoco><option timestep="0.002"/>
           <worldbody><geom name="floor" type="plane" size="1 1 1"/>
