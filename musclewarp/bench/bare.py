@@ -63,8 +63,8 @@ def _bare_warp(engine: Engine) -> Bare:
             with wp.ScopedDevice(device):
                 self._m = mjw.put_model(mj_model)
                 self._m.opt.warn_overflow = 0
-                nconmax, njmax = engine.buffers
-                self._d = mjw.make_data(mj_model, engine.num_worlds, nconmax=nconmax, njmax=njmax)
+                room = engine.buffers
+                self._d = mjw.make_data(mj_model, engine.num_worlds, nconmax=room.contacts, njmax=room.rows)
             self._run = capture(self._program, engine.device)
 
         def _program(self) -> None:

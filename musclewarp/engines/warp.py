@@ -21,6 +21,7 @@ import torch
 import warp as wp
 
 from musclewarp.engines import warp_geometry as warp_geometry  # replaces collision functions of mujoco_warp
+from musclewarp.engines.buffers import Buffers, measure_buffers
 from musclewarp.engines.engine import DERIVED, INERTIAL, Engine, check_variable
 from musclewarp.engines.inertial_constants import CONSTANTS, InertialConstants
 from musclewarp.engines.warp_skipped import Skipped
@@ -50,11 +51,13 @@ class WarpEngine(Engine):
         model: what to simulate.
         num_worlds: N.
         device: a CUDA device, or "cpu", an order of magnitude slower than `NativeEngine`.
-        nconmax: contacts, and pairs of geoms close to one, per world on average; the worlds share one buffer. None: as
-            many as there are pairs that may collide, which cannot overflow in the broad phase.
-        njmax: constraint rows per world. None: measured, see `measure_rows`.
+        nconmax, njmax: room for contacts and constraint rows, see `Buffers`; None: measured.
         skipped: what is left out because nobody reads it.
         varied: fields of the model in which worlds may differ, see `Engine.varied`.
+        postures: `(F, nq)` of the references that will be imitated: there is room for what they touch.
+
+    Attributes:
+        buffers: the room that there is, per world.
 
     Raises:
         ConfigError: `num_worlds` is less than one.
@@ -73,6 +76,7 @@ class WarpEngine(Engine):
         njmax: int | None = None,
         skipped: Skipped = _NOBODY_READS,
         varied: Collection[str] = (),
+        postures: np.ndarray | None = None,
     ) -> None:
         if num_worlds < 1:
             raise ConfigError(f"num_worlds is {num_worlds}; an engine needs at least one world")
@@ -94,11 +98,10 @@ class WarpEngine(Engine):
             self._m.callback.act_dyn = _advance_activation
             self._m.opt.run_qacc_smooth = not skipped.smooth_acceleration
             self._m.opt.warn_overflow = 0  # `unhealthy` tells, per world; printing from kernels does not end
-            if nconmax is None:
-                # the buffer holds every pair that the broad phase lets through, many times the contacts
-                nconmax = len(self._m.nxn_geom_pair_filtered)
-            if njmax is None:
-                njmax = measure_rows(model)
+            if nconmax is None or njmax is None:
+                measured = measure_buffers(self._m, model, postures)
+                nconmax, njmax = nconmax or measured.contacts, njmax or measured.rows
+            self.buffers = Buffers(nconmax, njmax)
             self._d = data = mjw.make_data(mj_model, num_worlds, nconmax=nconmax, njmax=njmax)
         self._integrate = _INTEGRATORS[int(mj_model.opt.integrator)]
         self.qpos, self.qvel, self.act, self.ctrl, self.qacc_warmstart = (
@@ -197,11 +200,6 @@ class WarpEngine(Engine):
             self._update_stages(True)
             self._update_forces(True)
 
-    @property
-    def buffers(self) -> tuple[int, int]:
-        """Contacts per world on average, and constraint rows per world, that there is room for."""
-        return self._d.naconmax // self.num_worlds, self._d.njmax
-
 
 def capture(program: Callable[[], None], device: torch.device) -> Callable[[], None]:
     """`program` to be called at will: on CUDA a graph of it, launched on the stream that torch works on.
@@ -232,30 +230,6 @@ def capture(program: Callable[[], None], device: torch.device) -> Callable[[], N
 def _advance_activation(m: mjw.Model, d: mjw.Data) -> None:
     """Our own kernel has the last word on how activation changes; Euler's step, for MuJoCo C takes that."""
     activation.write_act_dot(d.ctrl, d.act, m.actuator_dynprm, m.opt.timestep, d.act_dot, exact=False)
-
-
-def measure_rows(model: MuscleModel, drops: int = 8, steps: int = 100) -> int:
-    """Constraint rows per world to provide for: twice what MuJoCo C meets, and a little.
-
-    Bodies with a free root are dropped at random orientations; excitations are random. It takes under a second.
-    An overflow beyond that is never silent: it makes its world unhealthy.
-    """
-    m = model.stepped
-    rng = np.random.default_rng(0)
-    data = mujoco.MjData(m)
-    rows = 0
-    for _ in range(drops):
-        mujoco.mj_resetData(m, data)
-        if model.has_free_root:
-            root = m.jnt_qposadr[np.flatnonzero(m.jnt_type == mujoco.mjtJoint.mjJNT_FREE)[0]]
-            data.qpos[root + 2] *= rng.uniform(0.3, 1.0)
-            data.qpos[root + 3 : root + 7] = rng.normal(size=4)  # MuJoCo normalises
-        for step in range(steps):
-            if step % 10 == 0:
-                data.ctrl[:] = rng.uniform(size=m.nu)
-            mujoco.mj_step(m, data)
-            rows = max(rows, data.nefc)
-    return 2 * rows + 32
 
 
 def for_warp(mj_model: mujoco.MjModel) -> mujoco.MjModel:

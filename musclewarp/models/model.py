@@ -110,7 +110,7 @@ class MuscleModel:
         # the default heals a world that is not finite by teleporting it to qpos0, silently
         spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         _make_continuous(spec)
-        spec.memory = layout.arena_bytes
+        spec.memory, spec.njmax, spec.nconmax = layout.arena_bytes, -1, -1
         for actuator in spec.actuators:
             actuator.ctrllimited = True
             actuator.ctrlrange = [0.0, 1.0]
@@ -127,7 +127,7 @@ class MuscleModel:
         self.site_ids = np.array([mj_model.site(f"{site}_mimic").id for site in self.sites])
         self.site_body_ids = mj_model.site_bodyid[self.site_ids]
         self.has_free_root = bool((mj_model.jnt_type == mujoco.mjtJoint.mjJNT_FREE).any())
-        self.stepped = without_looks(spec, mj_model)
+        self.stepped = without_looks(spec)
 
     @functools.cached_property
     def hash(self) -> str:

@@ -1,69 +1,54 @@
 """The model that engines step: without what is only looked at, and bit for bit the same movement.
 
-Published models carry bones' meshes, wraps' markers and the attachment sites of muscles that are long gone. Every
+Published models carry bones' meshes, markers of wraps and the attachment sites of muscles that are long gone. Every
 physics step computes where all of them are, although nothing depends on it.
 """
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
+
 import mujoco
 import numpy as np
 
-_SITE, _GEOM = mujoco.mjtObj.mjOBJ_SITE.value, mujoco.mjtObj.mjOBJ_GEOM.value
-_WRAPPED = (mujoco.mjtWrap.mjWRAP_SPHERE.value, mujoco.mjtWrap.mjWRAP_CYLINDER.value)
-_MOVED_SITES = (mujoco.mjtTrn.mjTRN_SITE.value, mujoco.mjtTrn.mjTRN_SLIDERCRANK.value)
+_NAMES = ("site", "sidesite", "site1", "site2", "refsite", "cranksite", "slidersite")
+_SITE_IDS = "wrap_prm"  # floats, but the ids of side sites are among them
 
 
-def without_looks(spec: mujoco.MjSpec, compiled: mujoco.MjModel) -> mujoco.MjModel:
-    """`compiled` again, without the geoms and sites that nothing in the physics or the sensors refers to.
+def without_looks(spec: mujoco.MjSpec) -> mujoco.MjModel:
+    """The compiled `spec` without the geoms and sites that nothing in the physics or the sensors refers to.
 
     Bodies, joints, tendons, actuators and sensors keep their ids, and every number of the physics its value. Geoms and
     sites are numbered anew.
 
     Args:
-        spec: what `compiled` was compiled from; it is used up.
-        compiled: the whole model.
+        spec: the whole person; it loses its looks.
     """
-    sites, geoms = _referred_sites(compiled), _referred_geoms(compiled)
-    inertia = [
-        (body, *(getattr(compiled, f"body_{name}")[body.id].copy() for name in ("mass", "ipos", "iquat", "inertia")))
-        for body in spec.bodies
-    ]
-    for body, mass, position, quaternion, moments in inertia:  # no longer to be guessed from the geoms
-        body.explicitinertial, body.fullinertia = True, [np.nan] * 6
-        body.mass, body.ipos, body.iquat, body.inertia = mass, position, quaternion, moments
-    for elements, kept in ((spec.sites, sites), (spec.geoms, geoms)):
-        for element in [element for element in elements if element.id not in kept]:
-            spec.delete(element)
-    used = {geom.meshname for geom in spec.geoms}
-    for mesh in [mesh for mesh in spec.meshes if mesh.name not in used]:
-        spec.delete(mesh)
-    return spec.compile()
+    spec.compiler.discardvisual = True
+    exact = spec.compile()
+    # MuJoCo discards no sites, and deleting one takes milliseconds: leave them out of the XML
+    root = ET.fromstring(spec.to_xml())
+    named = {element.get(key) for element in root.iter() for key in _NAMES}
+    named |= {sensor.get(key) for sensor in root.findall("sensor/*") for key in ("objname", "refname")}
+    for parent in list(root.iter("body")) + root.findall("worldbody"):
+        for site in [site for site in parent.findall("site") if site.get("name") not in named]:
+            parent.remove(site)
+    model = mujoco.MjModel.from_xml_string(ET.tostring(root, encoding="unicode"))
+    kept = [exact.site(model.site(i).name).id for i in range(model.nsite)]
+    _copy_numbers(exact, model, np.array(kept, dtype=int))
+    return model
 
 
-def _referred_sites(m: mujoco.MjModel) -> set[int]:
-    """Sites on the paths of tendons, of sensors, actuators and equalities."""
-    through = m.wrap_objid[m.wrap_type == mujoco.mjtWrap.mjWRAP_SITE.value]
-    beside = m.wrap_prm[np.isin(m.wrap_type, _WRAPPED)].astype(int)  # which side of a wrap a tendon takes; -1: either
-    moved = m.actuator_trnid[np.isin(m.actuator_trntype, _MOVED_SITES)]
-    return _ids(through, beside, moved, _sensed(m, _SITE), _equated(m, _SITE))
-
-
-def _referred_geoms(m: mujoco.MjModel) -> set[int]:
-    """Geoms that may touch something, that tendons wrap around, and those of sensors and equalities."""
-    touching = np.flatnonzero((m.geom_contype != 0) | (m.geom_conaffinity != 0))
-    wrapped = m.wrap_objid[np.isin(m.wrap_type, _WRAPPED)]
-    return _ids(touching, wrapped, m.pair_geom1, m.pair_geom2, _sensed(m, _GEOM), _equated(m, _GEOM))
-
-
-def _sensed(m: mujoco.MjModel, kind: int) -> np.ndarray:
-    return np.concatenate((m.sensor_objid[m.sensor_objtype == kind], m.sensor_refid[m.sensor_reftype == kind]))
-
-
-def _equated(m: mujoco.MjModel, kind: int) -> np.ndarray:
-    of = m.eq_objtype == kind
-    return np.concatenate((m.eq_obj1id[of], m.eq_obj2id[of]))
-
-
-def _ids(*groups: np.ndarray) -> set[int]:
-    return {int(index) for group in groups for index in np.ravel(group) if index >= 0}
+def _copy_numbers(exact: mujoco.MjModel, model: mujoco.MjModel, sites: np.ndarray) -> None:
+    """All digits of what `model`, which has only some of the `sites` of `exact`, was given to six."""
+    for field in dir(exact):
+        value = getattr(exact, field)
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and field != _SITE_IDS:
+            getattr(model, field)[:] = value[sites] if field.startswith("site_") else value
+    for field in dir(exact.opt):
+        if not field.startswith("_"):
+            value = getattr(exact.opt, field)
+            if isinstance(value, np.ndarray):
+                getattr(model.opt, field)[:] = value
+            else:
+                setattr(model.opt, field, value)

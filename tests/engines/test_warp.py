@@ -12,7 +12,8 @@ import pytest
 import torch
 import warp as wp
 
-from musclewarp.engines.warp import WarpEngine, for_warp, measure_rows
+from musclewarp.engines.buffers import measure_buffers
+from musclewarp.engines.warp import WarpEngine, for_warp
 from musclewarp.errors import ConfigError, ModelError
 from musclewarp.kernels import activation
 from musclewarp.models import MuscleModel, load_model
@@ -94,8 +95,22 @@ def test_default_buffers_hold_a_body_thrown_to_the_floor(warp_body: WarpEngine, 
     assert most.max() >= 10
 
 
-def test_measured_rows_hold_couplings_and_limits_at_least(arms: MuscleModel):
-    assert measure_rows(arms, drops=1, steps=2) >= 2 * arms.mj_model.neq
+def test_buffers_are_measured_on_thrown_bodies_and_on_references(body: MuscleModel, warp_body: WarpEngine):
+    m = warp_body._m
+    plain = measure_buffers(m, body)
+    pairs = len(m.nxn_geom_pair_filtered)
+    assert 2 * body.mj_model.neq < plain.rows < 1000
+    assert 16 < plain.contacts < 3 * pairs
+    knot = body.mj_model.qpos0.copy()
+    knot[2] = 0.0  # half of the body is in the floor: more contacts than any fall
+    with_knot = measure_buffers(m, body, np.tile(knot, (3, 1)))
+    assert with_knot.contacts > plain.contacts
+    assert with_knot.rows > plain.rows
+    engine = WarpEngine(body, 1, postures=knot[None])
+    assert engine.buffers == with_knot
+    zeros = torch.zeros_like
+    engine.reset(torch.tensor([True]), torch.tensor(knot[None]), zeros(engine.qvel), zeros(engine.act))
+    assert not engine.unhealthy().any()
 
 
 def test_friction_pyramid_lies_along_a_steep_capsule_as_in_mujoco():

@@ -89,7 +89,7 @@ REFERRED = """
 def test_whatever_something_refers_to_is_kept_and_inertia_of_what_goes_stays():
     spec = mujoco.MjSpec.from_string(REFERRED)
     whole = spec.compile()
-    stepped = without_looks(spec, whole)
+    stepped = without_looks(spec)
     geoms, sites = (
         [getattr(stepped, kind)(i).name for i in range(n)]
         for kind, n in (("geom", stepped.ngeom), ("site", stepped.nsite))

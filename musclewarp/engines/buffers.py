@@ -1,0 +1,89 @@
+"""How much room contacts and constraints need in mujoco_warp's buffers: measured, not guessed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import mujoco
+import mujoco_warp as mjw
+import numpy as np
+
+from musclewarp.models import MuscleModel
+
+_MARGIN, _SPARE = 2, 16  # of what was seen
+_MAX_POSTURES = 100  # of the references; neighbouring frames need the same
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """Room per world.
+
+    Attributes:
+        contacts: pairs of geoms close to one, and contacts, whichever are more, on average; worlds share one buffer.
+        rows: constraint rows.
+    """
+
+    contacts: int
+    rows: int
+
+
+def measure_buffers(m: mjw.Model, model: MuscleModel, postures: np.ndarray | None = None) -> Buffers:
+    """Twice what a thrown body meets, or a reference's, and a little.
+
+    An overflow beyond that is never silent: it makes its world unhealthy.
+
+    Args:
+        m: `model` on the device where it will be stepped.
+        model: the person.
+        postures: `(F, nq)` of the references that will be imitated; some of them are tried.
+    """
+    seen = _thrown(model)
+    if postures is not None:
+        chosen = np.linspace(0, len(postures) - 1, min(len(postures), _MAX_POSTURES)).astype(int)
+        seen = np.concatenate((seen, postures[chosen]))
+    rows = _most_rows(model, seen)
+    every_pair = len(m.nxn_geom_pair_filtered)
+    data = mjw.make_data(model.stepped, 1, nconmax=2 * every_pair + _SPARE, njmax=rows)
+    contacts = 0
+    for qpos in seen:
+        data.qpos.assign(qpos[None].astype(np.float32))
+        mjw.kinematics(m, data)
+        mjw.collision(m, data)
+        contacts = max(contacts, int(data.ncollision.numpy()[0]), int(data.nacon.numpy()[0]))
+    return Buffers(_MARGIN * contacts + _SPARE, _MARGIN * rows + _SPARE)
+
+
+@functools.lru_cache(maxsize=8)
+def _thrown(model: MuscleModel) -> np.ndarray:
+    """Postures `(F, nq)` of a body that is thrown to the floor under random excitations. It takes under a second."""
+    return np.array(list(_throws(model, drops=8, steps=100)))
+
+
+def _throws(model: MuscleModel, drops: int, steps: int) -> Iterator[np.ndarray]:
+    m, random = model.stepped, np.random.default_rng(0)
+    data = mujoco.MjData(m)
+    for _ in range(drops):
+        mujoco.mj_resetData(m, data)
+        if model.has_free_root:
+            root = m.jnt_qposadr[np.flatnonzero(m.jnt_type == mujoco.mjtJoint.mjJNT_FREE)[0]]
+            data.qpos[root + 2] *= random.uniform(0.3, 1.0)
+            quaternion = random.normal(size=4)
+            data.qpos[root + 3 : root + 7] = quaternion / np.linalg.norm(quaternion)
+        for step in range(steps):
+            if step % 10 == 0:
+                yield data.qpos.copy()
+                data.ctrl[:] = random.uniform(size=m.nu)
+            mujoco.mj_step(m, data)
+
+
+def _most_rows(model: MuscleModel, postures: np.ndarray) -> int:
+    """Constraint rows in the worst of `postures`, by MuJoCo C."""
+    m = model.stepped
+    data, rows = mujoco.MjData(m), 0
+    for qpos in postures:
+        data.qpos[:] = qpos
+        mujoco.mj_fwdPosition(m, data)
+        rows = max(rows, data.nefc)
+    return rows
