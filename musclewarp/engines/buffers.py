@@ -29,13 +29,16 @@ class Buffers:
     rows: int
 
 
-def measure_buffers(m: mjw.Model, model: MuscleModel, postures: np.ndarray | None = None) -> Buffers:
+def measure_buffers(
+    m: mjw.Model, mj_model: mujoco.MjModel, model: MuscleModel, postures: np.ndarray | None = None
+) -> Buffers:
     """Twice what a thrown body meets, or a reference's, and a little.
 
     An overflow beyond that is never silent: it makes its world unhealthy.
 
     Args:
-        m: `model` on the device where it will be stepped.
+        m: `mj_model` on the device where it will be stepped.
+        mj_model: what `m` was made from.
         model: the person.
         postures: `(F, nq)` of the references that will be imitated; some of them are tried.
     """
@@ -45,7 +48,7 @@ def measure_buffers(m: mjw.Model, model: MuscleModel, postures: np.ndarray | Non
         seen = np.concatenate((seen, postures[chosen]))
     rows = _most_rows(model, seen)
     every_pair = len(m.nxn_geom_pair_filtered)
-    data = mjw.make_data(model.stepped, 1, nconmax=2 * every_pair + _SPARE, njmax=rows)
+    data = mjw.make_data(mj_model, 1, nconmax=2 * every_pair + _SPARE, njmax=rows)
     contacts = 0
     for qpos in seen:
         data.qpos.assign(qpos[None].astype(np.float32))

@@ -99,7 +99,7 @@ class WarpEngine(Engine):
             self._m.opt.run_qacc_smooth = not skipped.smooth_acceleration
             self._m.opt.warn_overflow = 0  # `unhealthy` tells, per world; printing from kernels does not end
             if nconmax is None or njmax is None:
-                measured = measure_buffers(self._m, model, postures)
+                measured = measure_buffers(self._m, mj_model, model, postures)
                 nconmax, njmax = nconmax or measured.contacts, njmax or measured.rows
             self.buffers = Buffers(nconmax, njmax)
             self._d = data = mjw.make_data(mj_model, num_worlds, nconmax=nconmax, njmax=njmax)
