@@ -70,7 +70,8 @@ class Cycle:
         w, z = w2 * w1 + x2 * x1 + y2 * y1 + z2 * z1, z2 * w1 - w2 * z1 + y2 * x1 - x2 * y1
         yaw = torch.remainder(2 * torch.atan2(z, w) + torch.pi, 2 * torch.pi) - torch.pi  # of q and of -q
         still = cls(yaw, torch.zeros_like(first[:, :2]))
-        turned = still.after(torch.arange(len(first)), torch.ones(len(first))).turn(first[:, None, :3])
+        clips = torch.arange(len(first), device=first.device)
+        turned = still.after(clips, torch.ones_like(clips)).turn(first[:, None, :3])
         return cls(yaw, last[:, :2] - turned[:, 0, :2])
 
     def after(self, clip: torch.Tensor, count: torch.Tensor) -> Placement:

@@ -29,6 +29,7 @@ def heel_strikes(model: MuscleModel, reference: Reference) -> dict[str, list[int
     for foot in model.feet:
         ankle = ahead[:, model.sites.index(f"{foot}_ankle")]
         swing = float(np.ptp(ankle))
-        peaks = scipy.signal.find_peaks(ankle, prominence=swing / 2)[0] if swing > _LEAST_SWING else []
-        strikes[foot] = [int(frame) for frame in peaks]
+        around = np.pad(ankle, 1, constant_values=ankle.min())  # or else a swing cut by the clip's end is a short one
+        peaks = scipy.signal.find_peaks(around, prominence=swing / 2)[0] - 1 if swing > _LEAST_SWING else []
+        strikes[foot] = [int(frame) for frame in peaks if 0 < frame < len(ankle) - 1]
     return strikes

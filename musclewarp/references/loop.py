@@ -29,18 +29,17 @@ _NEAR = 0.1
 def cut_loop(
     model: MuscleModel,
     reference: Reference,
-    start: float | None = None,
-    end: float | None = None,
+    times: tuple[float, float] | None = None,
     *,
     straight: bool = False,
     name: str = "",
 ) -> Reference:
     """The part of a reference that repeats, closed: its last frame is its first one, turned and displaced.
 
-    What the ends differ by is taken from all frames, in proportion to time, which changes velocities by a constant;
-    then one end fades into the other, so that velocities and accelerations close, too. Independent coordinates are
-    closed, coupled ones follow. Joints that would leave their ranges are scaled into what they did in the recording.
-    Quality has the numbers of `reference_quality`, and
+    What the ends differ by in posture and velocity is spread over all frames; through the rest, one end fades into the
+    other, so that accelerations close, too (`seam`). Independent coordinates are closed, coupled ones follow. Joints
+    that would leave their ranges are scaled into what they did in the recording. Quality has the numbers of
+    `reference_quality`, and
 
     - `seam_mismatch_m`: mean distance of the sites, relative to the root, between what was to be the same at both ends;
     - `seam_speed_ratio`, `seam_acceleration_ratio`: the largest root mean square over joints within 0.1 s of the seam,
@@ -50,7 +49,8 @@ def cut_loop(
     Args:
         model: whose movement it is.
         reference: the recording; where it does not go on beyond the ends, accelerations jump at the seam.
-        start, end: s; default: of all heel strikes and the next of the same foot, those whose surroundings differ least.
+        times: from when to when, s; default: from a heel strike to the next of the same foot, of all those whose
+            surroundings are most alike.
         straight: take the turn of a cycle out of the path, evenly, so that the loop leads straight on.
         name: of the loop; default: the reference's with "_loop".
 
@@ -61,7 +61,7 @@ def cut_loop(
     reference.check_model(model)
     if reference.loop:
         raise FileError(f"reference '{reference.name}' is a loop already; cut it from what it was made of")
-    seam = _best_seam(model, reference) if start is None or end is None else _seam_at(reference, start, end)
+    seam = _best_seam(model, reference) if times is None else _seam_at(reference, *times)
     qpos = _straightened(reference.qpos, seam) if straight and model.has_free_root else reference.qpos
     closed = _close_within_limits(model, qpos, seam)
     cycle = cycle_of(closed) if model.has_free_root else None
@@ -114,8 +114,8 @@ def _seam_at(reference: Reference, start: float, end: float) -> Seam:
     first, last, final = round(start / reference.dt), round(end / reference.dt), reference.num_frames - 1
     if not 0 <= first < last - 1 < final:
         raise FileError(
-            f"reference '{reference.name}' lasts from 0 to {reference.duration:g} s; a loop from {start:g} to {end:g} s "
-            f"is not in it, or shorter than two frames of {reference.dt:g} s"
+            f"reference '{reference.name}' lasts {reference.duration:g} s; a loop from {start:g} to {end:g} s is not "
+            f"in it, or shorter than two frames of {reference.dt:g} s"
         )
     fade = min(round(_FADE / reference.dt), (last - first) // 4)
     return Seam(first, last, before=min(fade, first), after=min(fade, final - last))
@@ -132,11 +132,13 @@ def _best_seam(model: MuscleModel, reference: Reference) -> Seam:
     if not pairs:
         found = ", ".join(f"{foot} {len(frames)}" for foot, frames in strikes.items()) or "the model has no feet"
         raise FileError(
-            f"reference '{reference.name}' has too few heel strikes ({found}), needed are two of one foot; say from when "
-            "to when it repeats itself, in seconds"
+            f"reference '{reference.name}' has too few heel strikes ({found}), needed are two of one foot; "
+            "say from when to when it repeats itself, in seconds"
         )
     # a strike is known to a frame
-    ends = [(first, last + shift) for first, last in pairs for shift in (-1, 0, 1) if last + shift < len(reference.qpos)]
+    ends = [
+        (first, last + shift) for first, last in pairs for shift in (-1, 0, 1) if last + shift < len(reference.qpos)
+    ]
     seams = [_seam_at(reference, first * reference.dt, last * reference.dt) for first, last in ends]
     return min(seams, key=lambda seam: _mismatch(model, reference, seam))
 

@@ -16,6 +16,7 @@ from musclewarp.errors import FileError
 from musclewarp.files import read_arrays, write_arrays
 from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
+from musclewarp.references.seam import seam_gap
 
 Floats = NDArray[np.float64]
 SUFFIX = ".ref.safetensors"
@@ -148,10 +149,12 @@ class Reference:
                 f"{where}reference '{self.name}' was made for another version of '{model.name}' "
                 f"({self.model_hash[:8]}, this one is {model.hash[:8]}); retarget the clip again"
             )
+        if self.loop and (gap := seam_gap(model, self.qpos)) > 1e-6:
+            raise FileError(f"{where}reference '{self.name}' is a loop whose ends are {gap:.2g} apart; cut it again")
 
 
 def differentiate(model: MuscleModel, qpos: Floats, dt: float) -> Floats:
-    """Velocities `(T, nv)` of `qpos (T, nq)`: central differences by `mj_differentiatePos`, of second order at the ends.
+    """Velocities `(T, nv)` of `qpos (T, nq)`: by `mj_differentiatePos`, central differences; second order at the ends.
 
     Dependent velocities follow the couplings' chain rule, which finite differences only approach.
     """

@@ -60,6 +60,12 @@ def lead_on(cycle: Cycle | None, qpos: Floats, count: int) -> Floats:
     return cycle.after(zero, zero + count).place_qpos(torch.from_numpy(qpos)).numpy()
 
 
+def seam_gap(model: MuscleModel, qpos: Floats) -> float:
+    """How far the last of `qpos (T, nq)` is from the first, a cycle on, in rad or m."""
+    space = _Postures(model, qpos)
+    return float(np.abs(space.change(space.lead(qpos[:1], 1), qpos[-1:])).max())
+
+
 class _Numbers:
     """What closing needs to know of values `(T, ...)` and of changes to them."""
 
