@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from musclewarp.motion.motion import Motion
     from musclewarp.references import Reference
     from musclewarp.references.library import ReferenceLibrary, load_library
+    from musclewarp.references.loop import cut_loop
 
 # name: module; imported on first use, so that `import musclewarp` is quick. `retarget` is not among them: that name is
 # the folder's (`from musclewarp.retarget import retarget`).
@@ -37,6 +38,7 @@ _HOMES = {
     "Motion": "motion.motion",
     "Reference": "references",
     "ReferenceLibrary": "references.library",
+    "cut_loop": "references.loop",
     "load_library": "references.library",
 }
 
@@ -54,6 +56,7 @@ __all__ = [
     "ReferenceLibrary",
     "RewardConfig",
     "Trial",
+    "cut_loop",
     "evaluate",
     "load_library",
     "load_model",

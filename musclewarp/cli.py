@@ -79,6 +79,18 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--report", type=Path, help="write a one-page HTML report here")
     sub.add_argument("--trials", type=Path, help="write every recorded episode into this folder")
     sub.add_argument("--engine", default="auto", help="auto (default), native or warp")
+    sub.add_argument("--seconds", type=float, help="for which a loop is followed (default: one cycle)")
+
+    references = commands.add_parser("references", help="Work on references that are there already.")
+    actions = references.add_subparsers(dest="action", required=True, metavar="ACTION")
+    text = "Cut the part of a reference that repeats: a loop that can be followed for ever."
+    sub = actions.add_parser("loop", help=text, description=text)
+    sub.set_defaults(run=_loop)
+    sub.add_argument("reference", type=Path, help="what `musclewarp retarget` wrote; a little longer than a cycle")
+    sub.add_argument("--out", type=Path, required=True, help="the file to write, NAME.ref.safetensors")
+    text = "seconds; default: from a heel strike to the next of the same foot"
+    sub.add_argument("--times", nargs=2, type=float, metavar=("START", "END"), help=text)
+    sub.add_argument("--straight", action="store_true", help="take a cycle's turn out, so that it leads straight on")
 
     sub = command("replay", _replay, "Take the step again that broke a quarantined world.")
     sub.add_argument("dump", type=Path, help="a file that training wrote when a world left the finite numbers")
@@ -130,7 +142,15 @@ def _evaluate(options: argparse.Namespace) -> int:
         report_path=options.report,
         trials_folder=options.trials,
         engine=options.engine,
+        seconds=options.seconds,
     )
+    return 0
+
+
+def _loop(options: argparse.Namespace) -> int:
+    from musclewarp.commands import loop_reference
+
+    loop_reference(options.reference, options.out, options.times and tuple(options.times), options.straight)
     return 0
 
 

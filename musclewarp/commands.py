@@ -30,6 +30,7 @@ from musclewarp.motion.amass import read_amass
 from musclewarp.motion.body import load_body
 from musclewarp.motion.motion import Motion
 from musclewarp.references.library import load_library
+from musclewarp.references.loop import cut_loop
 from musclewarp.references.reference import SUFFIX, Reference
 from musclewarp.retarget import retarget
 
@@ -101,6 +102,23 @@ def retarget_clips(
     return written
 
 
+def loop_reference(path: Path, out: Path, times: tuple[float, float] | None = None, straight: bool = False) -> Path:
+    """Write the part of a reference that repeats as a loop, by default the best from heel strike to heel strike."""
+    recording = Reference.load(path)
+    name, dt = recording.model, recording.dt
+    model = load_model(name.removesuffix("_fingers"), name.endswith("_fingers"), PhysicsConfig(dt / 4, substeps=4))
+    loop_name = out.name.removesuffix(SUFFIX)
+    loop = cut_loop(model, recording, times, straight=straight, name=loop_name)
+    loop.save(out)
+    write_text(out.with_name(f"{loop_name}.quality.json"), json.dumps(dict(loop.quality), indent=2) + "\n")
+    first, last = (frame * dt for frame in loop.source["loop_frames"])
+    print(f"{out}: {loop.duration:.2f} s, from {first:.2f} to {last:.2f} s of '{recording.name}'")
+    for key in ("seam_mismatch_m", "seam_speed_ratio", "seam_acceleration_ratio", "cycle_distance_m", "cycle_yaw_rad"):
+        if key in loop.quality:
+            print(f"  {key} {loop.quality[key]:.3f}")
+    return out
+
+
 def _keep_other_recording(path: Path, motion: Motion) -> None:
     """Refuse to replace the reference at `path` if it is of another recording; what is no reference may go."""
     try:
@@ -122,8 +140,12 @@ def evaluate_policy(
     report_path: Path | None = None,
     trials_folder: Path | None = None,
     engine: str = "auto",
+    seconds: float | None = None,
 ) -> dict[str, object]:
-    """Measure a policy beside doing nothing and not having learned; print a table, write what is asked for."""
+    """Measure a policy beside doing nothing and not having learned; print a table, write what is asked for.
+
+    Loops are followed for `seconds`, by default for one cycle.
+    """
     policy = load_policy(policy_path)
     config = dataclasses.replace(policy.env, engine=engine, dump_folder="")
     policy = dataclasses.replace(policy, env=config)
@@ -144,7 +166,7 @@ def evaluate_policy(
                 tasks[name] = progress.add_task(name.replace("_", " "), total=total)
             progress.update(tasks[name], completed=done)  # type: ignore[arg-type]
 
-        result, trials = evaluate(policy, model, library, on_step)
+        result, trials = evaluate(policy, model, library, on_step, seconds)
     print_summary(result)
     if trials_folder is not None:
         for group in trials.values():

@@ -23,10 +23,11 @@ import torch
 from musclewarp import commands
 from musclewarp.cli import main
 from musclewarp.envs import EnvConfig, imitation
+from musclewarp.evaluation.trial import Trial
 from musclewarp.learning.policy import load_policy
 from musclewarp.models import PhysicsConfig, load_model
 from musclewarp.motion.amass import read_amass, write_amass
-from musclewarp.references import make_reference
+from musclewarp.references import Reference, make_reference
 from musclewarp.references.reference import SUFFIX
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -344,6 +345,25 @@ def test_a_reference_of_another_recording_is_replaced_only_when_asked_to(worksho
     path.write_bytes(path.read_bytes()[:100])
     assert main([*retarget, str(ARMS)]) == 0, "what can no longer be read protects nothing"
     assert path.read_bytes() == first
+
+
+def test_a_loop_is_cut_from_a_reference_and_followed_for_as_long_as_asked(workshop, tmp_path, capsys):
+    out = tmp_path / "loops" / f"round{SUFFIX}"
+    wave = workshop / "refs" / f"wave{SUFFIX}"
+    assert main(["references", "loop", str(wave), "--out", str(out), "--times", "0.06", "0.3"]) == 0
+    assert "0.24 s, from 0.06 to 0.30 s of 'wave'" in capsys.readouterr().out
+    assert Reference.load(out).loop
+    assert "seam_mismatch_m" in json.loads((out.parent / "round.quality.json").read_text())
+    arguments = ["evaluate", str(workshop / "run" / "last.ckpt"), "--references", str(out), "--engine", "native"]
+    assert main([*arguments, "--seconds", "0.5", "--trials", str(tmp_path / "trials")]) == 0
+    assert {Trial.load(path).num_frames for path in (tmp_path / "trials").iterdir()} == {26}
+
+
+def test_a_loop_that_cannot_be_cut_is_one_clear_line_and_status_2(workshop, tmp_path, capsys):
+    wave = workshop / "refs" / f"wave{SUFFIX}"
+    assert main(["references", "loop", str(wave), "--out", str(tmp_path / "loop.ref.safetensors")]) == 2
+    assert "say from when to when it repeats itself" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_logger_that_is_named_takes_the_place_of_the_usual_ones(workshop, tmp_path):

@@ -32,7 +32,7 @@ class ImitationEnv(EnvBase):
     terms of the config. An episode starts at a random frame of a random clip (long clips are drawn more often), on the
     reference's state, which satisfies the joint couplings. It is `terminated` when a termination term passes its
     limit, or its world left the finite numbers (then the reward is 0 and the observation the last finite one), and
-    `truncated` when the clip or `episode_seconds` ends.
+    `truncated` when the clip, unless it is a loop, or `episode_seconds` ends.
 
     Besides TorchRL's keys, `step` writes `site_error (N, 1)`: mean distance of the sites to the reference relative
     to the root, m.
@@ -162,7 +162,7 @@ class ImitationEnv(EnvBase):
         self._steps = torch.where(mask, 0, self._steps)
         row = self.library.index(self._clip, self._frame)
         activation = self._fill_activation(row, self.library.activation[row].to(self.engine.dtype))
-        self.engine.reset(mask, self.library.qpos[row], self.library.qvel[row], activation)
+        self.engine.reset(mask, *self.library.state(self._clip, self._frame), activation)
         self.neural.reset(mask, activation)
         self._look()
         self._observation = self._observe()
@@ -191,7 +191,7 @@ class ImitationEnv(EnvBase):
         terminated = terminated | broken
         reward = torch.where(broken, 0.0, reward)
         self._observation = torch.where(broken[:, None], last, observation)
-        ended = (self._frame >= self.library.lengths[self._clip] - 1) | (self._steps >= self._max_steps)
+        ended = (self._frame >= self.library.last[self._clip]) | (self._steps >= self._max_steps)
         truncated = ended & ~terminated
         return TensorDict(
             {
@@ -209,8 +209,9 @@ class ImitationEnv(EnvBase):
     def _look(self) -> None:
         """Read what all terms see: the state, the target, and how far the sites are from it."""
         self.state: State = self._read_state()
-        index = self.library.index(self._clip[:, None], self._frame[:, None] + self._instants)
-        rows = self.library.rows(index)
+        clip, frame = self._clip[:, None], self._frame[:, None] + self._instants
+        index = self.library.index(clip, frame)
+        rows = self.library.rows(index, clip, frame)
         self.target: Target = Target(now=self.library.goal_of(rows[:, 0]), ahead=self.library.goal_of(rows[:, 1:]))
         if not self._all_known:
             for goal, of in ((self.target.now, index[:, 0]), (self.target.ahead, index[:, 1:])):

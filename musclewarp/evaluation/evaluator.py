@@ -1,4 +1,4 @@
-"""One evaluator: every clip once from frame 0, deterministic, never reset."""
+"""One evaluator: every clip once from frame 0, a loop for as long as asked, deterministic, never reset."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 from musclewarp.envs import EnvConfig, ImitationEnv
 from musclewarp.envs.state import State, Target
 from musclewarp.envs.terminations import body_on_floor, site_deviation
+from musclewarp.errors import ConfigError
 from musclewarp.evaluation.metrics import summarize
 from musclewarp.evaluation.trial import Trial
 from musclewarp.learning.policy import Policy
@@ -76,29 +77,46 @@ def run_trials(
     controller: Controller,
     name: str,
     on_step: Callable[[int, int], None] | None = None,
+    seconds: float | None = None,
 ) -> list[Trial]:
     """One trial per clip under `controller`; frames after a failure are recorded too.
 
-    `on_step(done, total)` counts control steps of all batches.
+    Args:
+        config: the task, but for its terminations and the length of its episodes.
+        model: who acts.
+        library: the clips.
+        controller: from observations to actions.
+        name: of the controller.
+        on_step: called with (done, total), control steps of all batches.
+        seconds: for which a loop is followed; default: one cycle.
+
+    Raises:
+        ConfigError: `seconds` is less than a control step.
     """
+    lengths = library.lengths.tolist()
+    if seconds is not None:
+        if not library.dt <= seconds < float("inf"):
+            raise ConfigError(f"evaluation of loops for {seconds} s: give at least a control step, {library.dt:g} s")
+        looping = (library.last > library.lengths).tolist()
+        lengths = [round(seconds / library.dt) + 1 if loop else n for n, loop in zip(lengths, looping, strict=True)]
     unlimited = dataclasses.replace(config, terminations={}, episode_seconds=1e9)
     trials: list[Trial] = []
     batches = torch.arange(library.num_clips).split(_LARGEST_BATCH)
-    total = sum(int(library.lengths[batch].max()) - 1 for batch in batches)
+    steps = [max(lengths[clip] for clip in batch.tolist()) - 1 for batch in batches]
     done = 0
-    for clips in batches:
+    for clips, count in zip(batches, steps, strict=True):
         env = ImitationEnv(unlimited, library.device, model=model, library=library, worlds=len(clips))
         recorder = _Recorder(env, SuccessRule.of(model))
         current = env.reset_to(clips, torch.zeros_like(clips))
         recorder.record()
-        for _ in range(int(library.lengths[clips].max()) - 1):
+        for _ in range(count):
             current["action"] = controller(current["observation"])
             current = env.step(current)["next"]
             recorder.record()
             done += 1
             if on_step is not None:
-                on_step(done, total)
-        trials += [recorder.trial(world, name) for world in range(len(clips))]
+                on_step(done, sum(steps))
+        trials += [recorder.trial(world, name, lengths[clip]) for world, clip in enumerate(clips.tolist())]
     return trials
 
 
@@ -112,7 +130,6 @@ class _Recorder:
 
     def record(self) -> None:
         env, state, target = self.env, self.env.state, self.env.target
-        row = env.library.index(env.clip, env.frame)
         values = {
             "qpos": env.engine.qpos.float(),
             "qvel": env.engine.qvel.float(),
@@ -137,7 +154,7 @@ class _Recorder:
                 for key, value in values.items()
             }
         values |= {  # the reference goes on
-            "reference_qpos": env.library.qpos[row].float(),
+            "reference_qpos": env.library.state(env.clip, env.frame)[0].float(),
             "reference_joint_pos": target.now.joint_pos,
             "reference_joint_vel": target.now.joint_vel,
             "reference_site_pos": target.now.site_pos,
@@ -146,11 +163,10 @@ class _Recorder:
         self.rows.append({key: value.clone() for key, value in values.items()})
         self.failed.append(self.rule.failed(env.model, state, target) | broken)
 
-    def trial(self, world: int, controller: str) -> Trial:
-        """The recorded frames of one world, up to its clip's end."""
+    def trial(self, world: int, controller: str, frames: int) -> Trial:
+        """The first of the recorded frames of one world."""
         env, model = self.env, self.env.model
         clip = int(env.clip[world])
-        frames = int(env.library.lengths[clip])
         failed = torch.stack(self.failed)[:frames, world].cpu().numpy()
         return Trial(
             clip=env.library.names[clip],
@@ -175,8 +191,9 @@ def evaluate(
     model: MuscleModel,
     library: ReferenceLibrary,
     on_step: Callable[[str, int, int], None] | None = None,
+    seconds: float | None = None,
 ) -> tuple[dict[str, object], dict[str, list[Trial]]]:
-    """A policy's numbers beside those of doing nothing and of not having learned.
+    """A policy's numbers beside those of doing nothing and of not having learned; loops for `seconds` or one cycle.
 
     Returns:
         What `--json` writes, and the trials by controller: "policy", "untrained", "zero_excitation". Each summary
@@ -190,7 +207,7 @@ def evaluate(
     trials = {}
     for name, controller in controllers.items():
         report = None if on_step is None else (lambda done, total, name=name: on_step(name, done, total))
-        trials[name] = run_trials(policy.env, model, library, controller, name, report)
+        trials[name] = run_trials(policy.env, model, library, controller, name, report, seconds)
     result: dict[str, object] = {name: summarize(group) for name, group in trials.items()}
     result["clips"] = [{"name": trial.clip, **summarize([trial])} for trial in trials["policy"]]
     return result, trials

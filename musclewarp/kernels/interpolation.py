@@ -154,8 +154,9 @@ def interpolate_rotations(table: torch.Tensor, clips: Clips, clip: torch.Tensor,
 
 def rounds(clips: Clips, clip: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
     """How often a loop has begun again `(N,)`, int64, so that its displacement can be added up; 0 for other clips."""
-    period = ((clips.length - 1) * clips.dt)[clip]
-    count = torch.floor(time.double() / period).nan_to_num(0.0, 0.0, 0.0).long()  # a loop of one frame has no period
+    # divided as `_phase` divides, so that both agree about the side of a seam
+    count = torch.floor(time.double() / clips.dt[clip] / (clips.length[clip] - 1).double())
+    count = count.nan_to_num(0.0, 0.0, 0.0).long()  # a loop of one frame has no period
     return torch.where(clips.loop[clip], count, 0)
 
 

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 
 from musclewarp.errors import FileError
+from musclewarp.kernels.interpolation import Clips, interpolate, interpolate_rotations, rounds
 from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
 from musclewarp.models.rotation import matrix_to_quat
 from musclewarp.references.body_state import BodyState
+from musclewarp.references.cycle import Cycle, Placement
 from musclewarp.references.reference import SUFFIX, Reference
 
 
@@ -29,13 +31,20 @@ class Goal(BodyState):
     recorded_pos: torch.Tensor
 
 
+_KIND = {"root_quat": 1}
+_KIND |= dict.fromkeys(("root_linvel", "root_angvel", "site_vel"), 2)
+_KIND |= dict.fromkeys(("root_pos", "site_pos", "recorded_pos"), 3)
+"""Orientations, vectors and points in the world, which change as a loop leads on; all else, 0, does not."""
+
+
 class ReferenceLibrary:
     """Clips of one model at one rate, side by side on a device.
 
     Attributes:
         model_hash: of the model that the references move.
         names: of the C clips.
-        lengths: frames of each clip `(C,)`.
+        lengths: frames of each clip `(C,)`; a loop's last is its first one again.
+        last: the frame `(C,)` at which a clip ends; never for a loop.
         dt: s between frames.
         qpos `(F, nq)`, qvel `(F, nv)`: float64, what a world is reset to; F frames of all clips.
         activation: `(F, M)` float32, zero where a reference has none.
@@ -62,6 +71,15 @@ class ReferenceLibrary:
         lengths = [reference.num_frames for reference in references]
         self.lengths = torch.tensor(lengths, device=device)
         self._starts = torch.tensor(np.concatenate(([0], np.cumsum(lengths)[:-1])), device=device)
+        loop = torch.tensor([reference.loop for reference in references], device=device)
+        self.has_loops = bool(loop.any())
+        never = torch.iinfo(torch.int64).max
+        self.last = torch.where(loop, never, self.lengths - 1)
+        self._periods = torch.where(loop, self.lengths - 1, never)
+        self._cycles = _cycles(references, device) if model.has_free_root and self.has_loops else None
+        self._clips = Clips(
+            self._starts, self.lengths, torch.full_like(self.lengths, self.dt, dtype=torch.float64), loop
+        )
         self.qpos = torch.from_numpy(np.concatenate([r.qpos for r in references])).to(device)
         self.qvel = torch.from_numpy(np.concatenate([r.qvel for r in references])).to(device)
         recorded = torch.from_numpy(np.concatenate([r.target_positions for r in references])).to(device)
@@ -70,9 +88,15 @@ class ReferenceLibrary:
         self.activation = torch.from_numpy(np.concatenate(activation)).float().to(device)
         fields = _goal_fields(model, self.qpos, self.qvel) | {"recorded_pos": recorded, "activation": self.activation}
         # all fields in one table: worlds gather their rows once, and the fields are views of them
+        fields = dict(sorted(fields.items(), key=lambda item: _KIND.get(item[0], 0)))
         self._table = torch.cat([field.flatten(1).float() for field in fields.values()], dim=1)
         self._widths = [field[0].numel() for field in fields.values()]
         self._shapes = {name: field.shape[1:] for name, field in fields.items()}
+        self._kind_widths = [
+            sum(width for name, width in zip(fields, self._widths, strict=True) if _KIND.get(name, 0) == kind)
+            for kind in range(4)
+        ]
+        self._root_quat = fields["root_quat"].float()[:, None].contiguous()
         known = [r.num_frames * [r.activations is not None] for r in references]
         self.has_activation = torch.tensor(np.concatenate(known), device=device)
 
@@ -82,16 +106,59 @@ class ReferenceLibrary:
         return len(self.names)
 
     def index(self, clip: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
-        """Row of `frame` of `clip` (any equal shapes) among all F; past the end, the last frame of the clip."""
+        """Row of `frame` of `clip` (any equal shapes) among all F: past the end the last of a clip, a loop's again."""
+        if self.has_loops:
+            frame = frame % self._periods[clip]
         return self._starts[clip] + torch.minimum(frame, self.lengths[clip] - 1)
 
     def goal(self, clip: torch.Tensor, frame: torch.Tensor) -> Goal:
-        """The reference at `frame` of `clip` (any equal shapes); past the end the last frame holds."""
-        return self.goal_of(self.rows(self.index(clip, frame)))
+        """The reference at `frame` of `clip` (any equal shapes); past the end the last frame holds, a loop goes on."""
+        return self.goal_of(self.rows(self.index(clip, frame), clip, frame))
 
-    def rows(self, index: torch.Tensor) -> torch.Tensor:
-        """All numbers of `goal` at `index (...)`, side by side `(..., W)`: gathered once, then seen in parts."""
-        return self._table.index_select(0, index.flatten()).view(*index.shape, -1)  # five times as fast as indexing
+    def rows(self, index: torch.Tensor, clip: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
+        """All numbers of `goal`, side by side `(..., W)`: gathered once, then seen in parts.
+
+        `index (...)` is that of `frame` of `clip`, of the same shape or one that broadcasts to it.
+        """
+        rows = self._table.index_select(0, index.flatten()).view(*index.shape, -1)  # five times as fast as indexing
+        return (
+            rows if self._cycles is None else self._led_on(rows, self._cycles.after(clip, frame // self._periods[clip]))
+        )
+
+    def sample(self, clip: torch.Tensor, time: torch.Tensor) -> Goal:
+        """The reference `time (N,)` s after the first frame of `clip (N,)`, also between frames and across seams.
+
+        The root turns along the shortest arc, all else is linear between frames: sites are up to a dt^2 / 8 from where
+        the joints put them, at an acceleration a.
+        """
+        rows = interpolate(self._table, self._clips, clip, time)
+        first = self._kind_widths[0]
+        rows[:, first : first + 4] = interpolate_rotations(self._root_quat, self._clips, clip, time)[:, 0]
+        if self._cycles is not None:
+            rows = self._led_on(rows, self._cycles.after(clip, rounds(self._clips, clip, time)))
+        return self.goal_of(rows)
+
+    def state(self, clip: torch.Tensor, frame: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`qpos (..., nq)` and `qvel (..., nv)` at `frame` of `clip`, float64: what worlds are reset to."""
+        index = self.index(clip, frame)
+        qpos, qvel = self.qpos[index], self.qvel[index]
+        if self._cycles is None:
+            return qpos, qvel
+        place = self._cycles.after(clip, frame // self._periods[clip])
+        return place.place_qpos(qpos), place.turn_qvel(qvel)
+
+    def _led_on(self, rows: torch.Tensor, place: Placement) -> torch.Tensor:
+        """`rows (..., W)` of loops that have got to `place`, in place: most columns stay."""
+        place = Placement(*(part.float() for part in place))
+        _, quat, vectors, points = rows.split(self._kind_widths, dim=-1)
+        vectors, points = (part.unflatten(-1, (-1, 3)) for part in (vectors, points))
+        for part, moved in (
+            (quat, place.turn_quat(quat)),
+            (vectors, place.turn(vectors)),
+            (points, place.place(points)),
+        ):
+            part.copy_(moved)
+        return rows
 
     def goal_of(self, rows: torch.Tensor) -> Goal:
         """`rows (..., W)` by their names."""
@@ -100,6 +167,13 @@ class ReferenceLibrary:
             if len(shape) > 1:
                 parts[name] = parts[name].unflatten(-1, shape)
         return Goal(**parts)
+
+
+def _cycles(references: Sequence[Reference], device: torch.device | str) -> Cycle:
+    """What a cycle of each reference adds; nothing for those that are no loops."""
+    ends = [r.qpos[[0, -1 if r.loop else 0], :7] for r in references]
+    first, last = torch.from_numpy(np.stack(ends, axis=1)).to(device)
+    return Cycle.between(first, last)
 
 
 def _goal_fields(model: MuscleModel, qpos: torch.Tensor, qvel: torch.Tensor) -> dict[str, torch.Tensor]:

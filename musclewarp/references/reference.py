@@ -16,6 +16,7 @@ from musclewarp.errors import FileError
 from musclewarp.files import read_arrays, write_arrays
 from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
+from musclewarp.references.seam import seam_gap
 
 Floats = NDArray[np.float64]
 SUFFIX = ".ref.safetensors"
@@ -41,6 +42,8 @@ class Reference:
         target_positions: `(T, S, 3)` m, the recording's own joints scaled to the model: what `qpos` was fitted to.
         activations: `(T, M)` in [0, 1], muscle activations that produce the movement (see
             `dynamics.static_optimization`); None where they are not known.
+        loop: whether the movement repeats itself for ever: the last frame is the first one again, with a free root
+            after a turn about z and a horizontal displacement, which add up from cycle to cycle (`loop.cut_loop`).
         quality: numbers about the fit, see `references.quality`.
         source: provenance of the recording.
     """
@@ -55,6 +58,7 @@ class Reference:
     site_positions: Floats
     target_positions: Floats
     activations: Floats | None = None
+    loop: bool = False
     quality: Mapping[str, float] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
 
@@ -94,6 +98,7 @@ class Reference:
             "model": self.model,
             "model_hash": self.model_hash,
             "dt": self.dt,
+            "loop": self.loop,
             "sites": list(self.sites),
             "quality": dict(self.quality),
             "source": dict(self.source),
@@ -118,6 +123,7 @@ class Reference:
                 **{key: header[key] for key in ("name", "model", "model_hash", "quality", "source")},
                 dt=float(header["dt"]),
                 sites=tuple(header["sites"]),
+                loop=header.get("loop", False) is True,
                 activations=arrays["activations"].astype(np.float64) if "activations" in arrays else None,
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -143,32 +149,24 @@ class Reference:
                 f"{where}reference '{self.name}' was made for another version of '{model.name}' "
                 f"({self.model_hash[:8]}, this one is {model.hash[:8]}); retarget the clip again"
             )
+        if self.loop and (gap := seam_gap(model, self.qpos)) > 1e-6:
+            raise FileError(f"{where}reference '{self.name}' is a loop whose ends are {gap:.2g} apart; cut it again")
 
 
 def differentiate(model: MuscleModel, qpos: Floats, dt: float) -> Floats:
-    """Velocities `(T, nv)` of `qpos (T, nq)`: central differences by `mj_differentiatePos`, one-sided at the ends.
+    """Velocities `(T, nv)` of `qpos (T, nq)`: by `mj_differentiatePos`, central differences; second order at the ends.
 
     Dependent velocities follow the couplings' chain rule, which finite differences only approach.
     """
-    m = model.mj_model
-    qvel = np.zeros((len(qpos), m.nv))
-    last = len(qpos) - 1
-    for t in range(len(qpos)):
-        before, after = max(t - 1, 0), min(t + 1, last)
-        mujoco.mj_differentiatePos(m, qvel[t], (after - before) * dt, qpos[before], qpos[after])
-        if 0 < t < last:
-            _free_joint_central(m, qvel[t], qpos[before], qpos[t], qpos[after], dt)
+    m, last = model.mj_model, len(qpos) - 1
+    between = np.zeros((last, m.nv))  # a turn about an axis leaves it where it is, in the frame before as in that after
+    for rate, before, after in zip(between, qpos[:-1], qpos[1:], strict=True):
+        mujoco.mj_differentiatePos(m, rate, dt, before, after)
+    qvel = np.concatenate((between[:1], (between[1:] + between[:-1]) / 2, between[-1:]))
+    if last > 1:  # half a frame further on along the line
+        qvel[0] += (between[0] - between[1]) / 2
+        qvel[-1] += (between[-1] - between[-2]) / 2
     return model.couplings.project_qvel(torch.from_numpy(qpos), torch.from_numpy(qvel)).numpy()
-
-
-def _free_joint_central(m: mujoco.MjModel, qvel: Floats, before: Floats, now: Floats, after: Floats, dt: float) -> None:
-    """Angular velocity of free joints in the frame of `now`, not of `before`, in which MuJoCo differentiates."""
-    for joint in np.flatnonzero(m.jnt_type == mujoco.mjtJoint.mjJNT_FREE):
-        q, v = m.jnt_qposadr[joint] + 3, m.jnt_dofadr[joint] + 3
-        halves = np.zeros((2, 3))
-        for half, (a, b) in zip(halves, ((now, before), (now, after)), strict=True):
-            mujoco.mju_subQuat(half, b[q : q + 4], a[q : q + 4])
-        qvel[v : v + 3] = (halves[1] - halves[0]) / (2 * dt)
 
 
 def make_reference(

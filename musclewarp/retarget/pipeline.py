@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import scipy.interpolate
 import scipy.signal
 from numpy.typing import NDArray
 
@@ -86,26 +87,30 @@ def rest_motion(motion: Motion) -> Motion:
 
 
 def resample(motion: Motion, dt: float) -> Motion:
-    """`motion` at 1 / `dt` Hz: slerp between frames, after a zero-phase low-pass at 0.4 of a lower new rate.
+    """`motion` at 1 / `dt` Hz: cubic splines through its frames, after a zero-phase low-pass for a lower rate.
+
+    The low-pass, Butterworth's of order 8 there and back, keeps 99 % of an amplitude at 0.3 of the new rate, half of it
+    at 0.4, and 2.7 % at 0.5. Splines keep 98 % at a quarter of the old rate, with 1 % of images, and have no jumps of
+    acceleration; straight lines and arcs keep 81 %, with 9 % of images, and turn a corner at every frame. Rotations are
+    taken as continuous quaternions, normalised afterwards.
 
     Raises:
         FileError: fewer than two frames remain.
     """
-    rate = 1.0 / dt
-    quaternion, translation = rotations.continuous(motion.rotations), motion.translation
-    if rate < motion.fps * 0.999:
-        sections = scipy.signal.butter(4, 0.4 * rate, fs=motion.fps, output="sos")
-        pad = min(15, motion.num_frames - 1)  # scipy's own for this order, or as much as there is
-        quaternion = rotations.normalize(scipy.signal.sosfiltfilt(sections, quaternion, axis=0, padlen=pad))
-        translation = scipy.signal.sosfiltfilt(sections, translation, axis=0, padlen=pad)
+    rate, last = 1.0 / dt, motion.num_frames - 1
     frames = int(np.floor(motion.duration * rate + 1e-6)) + 1
     if frames < 2:
         raise FileError(f"motion '{motion.name}' lasts {motion.duration:.3f} s: too short for frames every {dt:.3f} s")
-    time = np.minimum(np.arange(frames) * dt * motion.fps, motion.num_frames - 1)
-    before = np.minimum(np.floor(time).astype(int), max(motion.num_frames - 2, 0))
-    fraction = time - before
-    turned = rotations.slerp(quaternion[before], quaternion[before + 1], fraction[:, None])
-    moved = translation[before] + fraction[:, None] * (translation[before + 1] - translation[before])
+    quaternion, translation = rotations.continuous(motion.rotations), motion.translation
+    if rate < motion.fps * 0.999:
+        sections = scipy.signal.butter(8, 0.4 * rate, fs=motion.fps, output="sos")
+        pad = min(27, last)  # scipy's own for this order, or as much as there is
+        quaternion = rotations.normalize(scipy.signal.sosfiltfilt(sections, quaternion, axis=0, padlen=pad))
+        translation = scipy.signal.sosfiltfilt(sections, translation, axis=0, padlen=pad)
+    time = np.minimum(np.arange(frames) * dt * motion.fps, last)
+    turned, moved = (
+        scipy.interpolate.CubicSpline(np.arange(last + 1), values)(time) for values in (quaternion, translation)
+    )
     return replace(motion, rotations=rotations.normalize(turned), translation=moved, fps=rate)
 
 

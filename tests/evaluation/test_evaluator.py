@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from musclewarp.envs import ImitationEnv
+from musclewarp.errors import ConfigError
 from musclewarp.evaluation import evaluator
 from musclewarp.evaluation.evaluator import (
     SuccessRule,
@@ -21,7 +22,9 @@ from musclewarp.evaluation.evaluator import (
     zero_excitation,
 )
 from musclewarp.evaluation.metrics import frame_errors, summarize
+from musclewarp.references import make_reference
 from musclewarp.references.library import ReferenceLibrary
+from musclewarp.references.loop import cut_loop
 
 KEYS = {"success", "frame_coverage", "relative_site_error_m", "joint_error_rad", "joint_velocity_error_rad_s"}
 
@@ -50,6 +53,27 @@ def test_the_json_has_the_promised_keys_and_finite_numbers(result, clips):
     assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
 
 
+@pytest.mark.parametrize(("seconds", "frames"), [(None, 21), (1.0, 51)])
+def test_a_loop_is_followed_for_one_cycle_or_as_long_as_asked_and_a_clip_to_its_end(
+    seconds, frames, arms, clips, config
+):
+    time = np.arange(40)
+    qpos = np.tile(arms.mj_model.qpos0, (40, 1))
+    qpos[:, arms.joint_qpos] += 0.1 * np.sin(2 * np.pi * time / 20)[:, None]
+    loop = cut_loop(arms, make_reference(arms, qpos, 0.02, "swing"), (0.2, 0.6))
+    library = ReferenceLibrary([clips[0], loop], arms)
+    trials = run_trials(config, arms, library, zero_excitation(arms.mj_model.nu), "zero_excitation", seconds=seconds)
+    assert [trial.num_frames for trial in trials] == [clips[0].num_frames, frames]
+    expected = loop.qpos[np.arange(frames) % 20]
+    np.testing.assert_allclose(trials[1]["reference_qpos"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, 0.001, float("inf"), float("nan")])
+def test_no_time_at_all_is_refused(seconds, arms, library, config):
+    with pytest.raises(ConfigError, match=r"at least a control step, 0\.02 s"):
+        run_trials(config, arms, library, zero_excitation(arms.mj_model.nu), "zero_excitation", seconds=seconds)
+
+
 def test_every_clip_is_run_once_from_its_first_frame_to_its_last(result, clips):
     for name, trials in result[1].items():
         assert [(trial.clip, trial.num_frames) for trial in trials] == [(clip.name, clip.num_frames) for clip in clips]
@@ -68,7 +92,7 @@ def test_state_and_reference_of_the_same_frame_are_compared(arms, library, confi
         env.reset_to(worlds, torch.minimum(torch.full_like(worlds, frame), library.lengths - 1))
         recorder.record()
     for world, clip in enumerate(clips):
-        trial = recorder.trial(world, "perfect")
+        trial = recorder.trial(world, "perfect", clip.num_frames)
         errors = frame_errors(trial)
         for key in ("relative_site_error_m", "absolute_site_error_m", "joint_error_rad", "joint_velocity_error_rad_s"):
             np.testing.assert_allclose(errors[key], 0.0, atol=1e-5, err_msg=key)

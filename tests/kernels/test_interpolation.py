@@ -113,6 +113,20 @@ def test_past_its_end_a_clip_holds_its_last_frame_and_a_loop_goes_on():
     assert rounds(clips(), *keys([0, 2, 3], [9.0, 9.0, 9.0])).tolist() == [0, 0, 0]
 
 
+def test_rows_and_rounds_agree_about_the_side_of_every_seam(device):
+    """What goes on evenly for ever, rows plus rounds, makes no jump where rounding decides on which side a time is."""
+    for dt in (0.02, 1 / 30, 0.03, 1 / 120):
+        one = Clips(
+            torch.tensor([0], device=device),
+            torch.tensor([8], device=device),
+            torch.tensor([dt], dtype=torch.float64, device=device),
+            torch.tensor([True], device=device),
+        )
+        clip, time = keys(np.zeros(2000, int), np.arange(2000) * dt, device)
+        row = interpolate(torch.arange(8.0, device=device).double()[:, None], one, clip, time)[:, 0]
+        np.testing.assert_allclose((row + 7 * rounds(one, clip, time)).cpu(), np.arange(2000), atol=1e-9)
+
+
 @given(st.floats(1e-9, 3.1), st.floats(0, 1))
 @settings(deadline=None, max_examples=50)
 def test_the_angle_grows_evenly_from_the_smallest_to_nearly_half_a_turn(angle, part):

@@ -230,6 +230,22 @@ def test_velocities_of_smooth_joints_are_right_to_second_order(arms):
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.05)
 
 
+def test_velocities_at_the_ends_are_right_to_second_order_too(body):
+    errors = []
+    for dt in (0.02, 0.01):
+        time = dt * np.arange(9)
+        qpos = np.tile(body.mj_model.qpos0, (9, 1))
+        qpos[:, :3] += np.stack([np.sin(5 * time), np.cos(4 * time), time**3], 1)
+        turned = Rotation.from_rotvec(np.sin(5 * time)[:, None] * [0.6, 0.0, 0.8])
+        qpos[:, 3:7] = turned.as_quat(scalar_first=True)
+        qvel = differentiate(body, qpos, dt)
+        linear = np.stack([5 * np.cos(5 * time), -4 * np.sin(4 * time), 3 * time**2], 1)
+        angular = 5 * np.cos(5 * time)[:, None] * [0.6, 0.0, 0.8]
+        errors.append(np.abs(qvel[:, :6] - np.hstack([linear, angular]))[[0, -1]].max())
+    assert errors[0] < 0.03
+    assert errors[0] / errors[1] > 3.4
+
+
 @pytest.mark.parametrize("spin", [[2.0, 0, 0], [0, -1.5, 0], [0.5, 1.0, -2.0]])
 def test_angular_velocity_of_the_root_is_exact_and_local_at_a_constant_rate(body, spin):
     dt, start = 0.02, Rotation.from_rotvec([0.3, -0.8, 1.1])
