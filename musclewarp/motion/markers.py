@@ -83,11 +83,10 @@ def read_trc(path: str | Path) -> Markers:
         raise FileError(f"{path}:4: {len(labels)} markers, but NumMarkers is {count:g} in line 3")
     names = ["Frame#", "Time", *(f"{label} {axis}" for label in labels for axis in "xyz")]
 
-    rows, first = [], 0
+    rows, numbers = [], []
     for number, line in enumerate(lines[5:], start=6):
         if not line.strip():
             continue
-        first = first or number
         cells = line.split("\t")
         while len(cells) > len(names) and not cells[-1].strip():
             cells.pop()
@@ -97,15 +96,18 @@ def read_trc(path: str | Path) -> Markers:
             label = labels[int(broken.argmax())]
             raise FileError(f"{path}:{number}: marker '{label}' has some of its three coordinates only")
         rows.append(row)
+        numbers.append(number)
     if len(rows) != frames or not rows:
         raise FileError(f"{path}: {len(rows)} frames, but NumFrames is {frames:g} in line 3: truncated?")
     values = np.array(rows)
     time = values[:, 1]
-    refuse_backward(path, time, first)
+    refuse_backward(path, time, numbers)
     off = np.abs(time - time[0] - np.arange(len(time)) / rate) * rate
     if off.max() > 0.5:
-        line = first + int(off.argmax())
-        raise FileError(f"{path}:{line}: column 2 ('Time') is {time[off.argmax()]:g} s, not at DataRate {rate:g} Hz")
+        worst = int(off.argmax())
+        raise FileError(
+            f"{path}:{numbers[worst]}: column 2 ('Time') is {time[worst]:g} s, not at {rate:g} Hz (DataRate)"
+        )
     positions = values[:, 2:].reshape(len(rows), -1, 3) * METRES[unit]
     return Markers(path.name, time, tuple(labels), positions, {"file": path.name, "sha256": sha256})
 

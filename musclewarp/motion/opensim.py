@@ -32,7 +32,6 @@ _UNITS = (
     ),
 )
 _DIMENSIONLESS = re.compile(r"static ?optimi[sz]ation|controls", re.IGNORECASE)
-_COUNTS = {"nrows": "rows", "datarows": "rows", "ncolumns": "columns", "datacolumns": "columns"}
 
 
 def read_opensim(path: str | Path, in_degrees: bool | None = None, drop: Collection[str] = ()) -> Table:
@@ -67,11 +66,11 @@ def read_opensim(path: str | Path, in_degrees: bool | None = None, drop: Collect
         if cells := lines[i].split():
             rows.append(parse_row(f"{path}:{i + 1}", cells, names))
             numbers.append(i + 1)
-    header.check_counts(len(rows), len(names))
+    header.check_rows(len(rows))
     if not rows:
         raise FileError(f"{path}:{start + 1}: no rows below the names of the columns")
     values = np.array(rows)
-    refuse_backward(path, values[:, 0], numbers[0])
+    refuse_backward(path, values[:, 0], numbers)
 
     dropped = {name for name in names if name in drop or coordinate_name(name) in drop}
     kept = [i for i, name in enumerate(names) if i and name not in dropped]
@@ -98,7 +97,7 @@ class _Header:
 
     def __init__(self, path: Path, lines: list[str]) -> None:
         self.path, self.title = path, lines[0].strip() if lines else ""
-        self.counts: dict[str, tuple[int, int]] = {}  # "rows" or "columns" -> (count, line)
+        self.rows: tuple[int, int] | None = None  # (count, line of the header)
         self.degrees: bool | None = None
         for number, line in enumerate(lines, start=1):
             key, _, value = (part.strip() for part in line.replace("\t", " ").strip().partition("="))
@@ -110,12 +109,14 @@ class _Header:
 
     def _take(self, key: str, value: str, number: int) -> None:
         where = f"{self.path}:{number}"
-        if key in _COUNTS:
+        # the number of columns is not looked at: OpenSim leaves an old one where columns were removed
+        if key in ("nrows", "datarows"):
             if not value.isdecimal():
                 raise FileError(f"{where}: '{key}' is '{value[:40]}', expected a count")
-            what, count = _COUNTS[key], int(value[:18])
-            if self.counts.setdefault(what, (count, number))[0] != count:
-                raise FileError(f"{where}: {count} {what}, but {self.counts[what][0]} in line {self.counts[what][1]}")
+            count = int(value[:18])
+            if self.rows is not None and self.rows[0] != count:
+                raise FileError(f"{where}: {count} rows, but {self.rows[0]} in line {self.rows[1]}")
+            self.rows = count, number
         elif key == "indegrees":
             if value.lower() not in ("yes", "no"):
                 raise FileError(f"{where}: inDegrees is '{value[:40]}', expected yes or no")
@@ -128,11 +129,10 @@ class _Header:
             raise FileError(f"{self.path}:{number}: the header says both degrees and radians")
         self.degrees = degrees
 
-    def check_counts(self, rows: int, columns: int) -> None:
-        for what, found in (("columns", columns), ("rows", rows)):
-            told, number = self.counts.get(what, (found, 0))
-            if told != found:
-                raise FileError(f"{self.path}:{number}: the header tells {told} {what}, the file has {found}: truncated?")
+    def check_rows(self, found: int) -> None:
+        if self.rows is not None and self.rows[0] != found:
+            told, number = self.rows
+            raise FileError(f"{self.path}:{number}: the header tells {told} rows, the file has {found}: truncated?")
 
     def angle_scale(self, asked: bool | None, has_angles: bool) -> float:
         if asked is not None and self.degrees is not None and asked != self.degrees:

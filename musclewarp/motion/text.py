@@ -79,14 +79,14 @@ def refuse_repeated(where: str, names: Sequence[str]) -> None:
         seen[name] = number
 
 
-def refuse_backward(path: Path, times: Floats, first_line: int) -> None:
-    """Raise FileError if times `(T,)`, one a line from `first_line` on, are missing or do not increase."""
+def refuse_backward(path: Path, times: Floats, lines: Sequence[int]) -> None:
+    """Raise FileError if times `(T,)`, each of the line of that number, are missing or do not increase."""
     wrong = ~np.isfinite(times)
     wrong[1:] |= ~(np.diff(times) > 0)
     if wrong.any():
         row = int(np.argmax(wrong))
         before = f"after {times[row - 1]:g} s, expected a later time" if row else "expected a time in s"
-        raise FileError(f"{path}:{first_line + row}: column 'time' is {times[row]:g} {before}")
+        raise FileError(f"{path}:{lines[row]}: column 'time' is {times[row]:g} {before}")
 
 
 def read_csv(path: Path, columns: Sequence[str], text: Sequence[str] = ()) -> dict[str, NDArray[np.generic]]:
