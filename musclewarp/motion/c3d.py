@@ -87,14 +87,16 @@ def read_c3d(path: str | Path) -> C3D:
         raise FileError(f"{path}: not a .c3d file, or truncated (byte 2 of a header of 512 bytes is 80)")
     arrays, meta = _run_worker(path)
     source = {"file": path.name, "sha256": hashlib.sha256(data).hexdigest()}
-    _refuse_truncated(path, len(data), meta, arrays)
     points, analogs = arrays["points"], arrays["analogs"][0]
+    _refuse_truncated(path, data, points.shape[2])
     start = meta["first_frame"] / meta["point_rate"] if meta["point_rate"] > 0 else 0.0
-    plates = [_plate(path, arrays, n, units, start, meta["analog_rate"]) for n, units in enumerate(meta["plate_units"])]
     return C3D(
         markers=_markers(path, points, arrays["residuals"][0], meta, start, source) if points[0].size else None,
         analog=_analog(path, analogs, meta, start, source) if analogs.size else None,
-        plates=tuple(plates),
+        plates=tuple(
+            _plate(path, arrays, number, units, start, meta["analog_rate"])
+            for number, units in enumerate(meta["plate_units"])
+        ),
         events=_events(path, arrays["event_times"], meta),
     )
 
@@ -115,14 +117,13 @@ def _run_worker(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return arrays, json.loads(str(arrays.pop("meta")))
 
 
-def _refuse_truncated(path: Path, size: int, meta: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
-    """ezc3d fills up what is missing."""
-    if not (meta["point_scale"] and meta["data_start"]):
-        raise FileError(f"{path}: has no POINT:SCALE or POINT:DATA_START, expected both")
-    numbers = 4 * arrays["points"][0].size + arrays["analogs"].size
-    needed = 512 * (meta["data_start"][0] - 1) + numbers * (4 if meta["point_scale"][0] < 0 else 2)
-    if size < needed:
-        raise FileError(f"{path}: truncated; {size} bytes, its frames need {needed:.0f}")
+def _refuse_truncated(path: Path, data: bytes, frames: int) -> None:
+    """ezc3d gives what frames there are."""
+    # words 4 and 5 of the header are the first and the last frame; the 4th byte of the parameters tells their order
+    order = "big" if data[512 * (data[0] - 1) + 3] == 86 else "little"
+    first, last = (int.from_bytes(data[at : at + 2], order) for at in (6, 8))
+    if frames < last - first + 1:
+        raise FileError(f"{path}: truncated; its header tells {last - first + 1} frames, it has {frames}")
 
 
 def _rate(path: Path, rate: float, what: str) -> float:

@@ -14,7 +14,6 @@ from typing import Any
 import ezc3d
 import numpy as np
 
-
 MEMORY = 16 << 30  # bytes; a damaged count of frames asks for more
 
 
@@ -51,7 +50,7 @@ def _labels(file: Any, group: str, key: str) -> list[str]:
 
 def _arrays(file: Any) -> dict[str, Any]:
     data, header = file["data"], file["header"]
-    plates = data["platform"] if "platform" in data else []
+    plates = data.get("platform", [])
     meta = {
         "point_rate": float(header["points"]["frame_rate"]),
         "analog_rate": float(header["analogs"]["frame_rate"]),
@@ -60,8 +59,6 @@ def _arrays(file: Any) -> dict[str, Any]:
         "point_unit": _first(file, "POINT", "UNITS"),
         "analog_labels": _labels(file, "ANALOG", "LABELS"),
         "analog_units": _labels(file, "ANALOG", "UNITS"),
-        "point_scale": [float(x) for x in _parameter(file, "POINT", "SCALE")],
-        "data_start": [float(x) for x in _parameter(file, "POINT", "DATA_START")],
         "event_labels": _labels(file, "EVENT", "LABELS"),
         "event_contexts": _labels(file, "EVENT", "CONTEXTS"),
         "plate_units": [[p["unit_force"], p["unit_moment"], p["unit_position"]] for p in plates],

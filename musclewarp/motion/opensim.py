@@ -85,8 +85,8 @@ def read_opensim(path: str | Path, in_degrees: bool | None = None, drop: Collect
         if unit == "rad" and np.abs(table[:, column]).max() > LARGEST_ANGLE:
             row = int(np.abs(table[:, column]).argmax())
             raise FileError(
-                f"{path}:{numbers[row]}: {where} is {table[row, column]:g} rad by the header, which looks like degrees; "
-                f"leave it out (drop={[coordinate_name(names[i])]}) or mend the header"
+                f"{path}:{numbers[row]}: {where} is {table[row, column]:g} rad by the header, which looks like "
+                f"degrees; leave it out (drop={[coordinate_name(names[i])]}) or mend the header"
             )
     source = {"file": path.name, "sha256": sha256, "title": header.title}
     return Table(path.name, values[:, 0], tuple(names[i] for i in kept), table, tuple(units), source)

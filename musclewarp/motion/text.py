@@ -53,10 +53,8 @@ def parse_row(where: str, cells: Sequence[str], names: Sequence[str], blank: boo
         FileError: too few or too many cells, or one that is not a finite number.
     """
     if len(cells) != len(names):
-        lost = f"; the row ends before column {len(cells) + 1} ('{names[len(cells)]}')" if cells[: len(names)] else ""
-        raise FileError(
-            f"{where}: {len(cells)} columns, expected {len(names)}{lost if len(cells) < len(names) else ''}"
-        )
+        lost = f"; the row ends before '{names[len(cells)]}'" if len(cells) < len(names) else ""
+        raise FileError(f"{where}: {len(cells)} columns, expected {len(names)}{lost}")
     row: list[float] = []
     for number, (cell, name) in enumerate(zip(cells, names, strict=True), start=1):
         cell = cell.strip()

@@ -187,7 +187,7 @@ def _shoulder(model: MuscleModel, table: Table, side: str) -> dict[str, Floats]:
     In MyoFullBody's shoulder clavicle and scapula do not turn the humerus: it is turned by `rot` about its long axis
     `a`, then by `elv` about the axis `b`, itself turned by `plane` about `a`. So `rot` is the twist about `a` and the
     rest follows from where `a` comes to lie. The plane of a hanging arm is undefined, and turns wildly of one that
-    nearly hangs: it is smoothed, weighted by how much it matters, which turns the arm by half a degree at most in walking.
+    nearly hangs: it is smoothed, weighted by how much it matters, which turns a walker's arm by half a degree at most.
     """
     m = model.mj_model
     along, across = (m.joint(f"{joint}_{side}").axis for joint in _SHOULDER_JOINTS[:2])

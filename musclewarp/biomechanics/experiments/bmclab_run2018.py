@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from musclewarp.biomechanics.experiments.experiment import SIDES, Experiment, GroundForce, contact_events, coordinates
+from musclewarp.biomechanics.experiments.experiment import Experiment, contact_events, coordinates, ground_forces
 from musclewarp.motion.markers import read_trc
 from musclewarp.motion.opensim import read_opensim, to_z_up
 
@@ -22,10 +22,7 @@ def load(folder: Path) -> Experiment:
     moments = read_opensim(folder / "inverse_dynamics.sto")
     forces = read_opensim(folder / "grf_run.mot")
     markers = read_trc(folder / "motion_capture_run.trc")
-    ground = {
-        side: GroundForce.from_opensim(forces, f"{s}_ground_force_v", f"{s}_ground_force_p", f"{s}_ground_torque_")
-        for side, s in zip(SIDES, "RL")
-    }
+    ground = ground_forces(forces, "*_ground_force_v", "*_ground_force_p", "*_ground_torque_", "RL")
     return Experiment(
         name=FOLDER,
         task="overground running at 2.73 m/s",

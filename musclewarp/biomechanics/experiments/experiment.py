@@ -44,16 +44,6 @@ class GroundForce:
         """`(T,)` whether the foot stands on the ground: 20 N or more."""
         return self.force[:, 2] >= CONTACT_FORCE
 
-    @classmethod
-    def from_opensim(cls, table: Table, force: str, point: str, torque: str) -> GroundForce:
-        """From a table's columns `<force>x ... <torque>z`, in OpenSim's ground frame (y up)."""
-        vectors = [to_z_up(table.select(f"{name}{axis}" for axis in "xyz").values) for name in (force, point, torque)]
-        loaded = vectors[0][:, 2:] >= CONTACT_FORCE
-        where, turn = np.where(loaded, vectors[1], np.nan), np.where(loaded, vectors[2], 0.0)
-        if not np.isfinite(vectors[0]).all() or np.isnan(where[loaded[:, 0]]).any() or np.isnan(turn).any():
-            raise FileError(f"{table.name}: a force, or its point or torque under load, is missing ('{force}')")
-        return cls(table.time, vectors[0], where, turn)
-
 
 @dataclass(frozen=True)
 class Event:
@@ -182,15 +172,37 @@ def coordinates(table: Table, knee_extension_positive: bool = False, flip: Itera
     return named.negate(name for name in flipped if name in named)
 
 
+def ground_forces(table: Table, force: str, point: str, torque: str, letters: str) -> dict[Side, GroundForce]:
+    """Both feet's, from a table in OpenSim's ground frame (y up).
+
+    The columns are `force`, `point` and `torque` with an axis behind and the right and the left one of `letters` for
+    each `*`.
+
+    Raises:
+        FileError: a column, or a value under load, is missing.
+    """
+    ground: dict[Side, GroundForce] = {}
+    for side, letter in zip(SIDES, letters):
+        names = [name.replace("*", letter) for name in (force, point, torque)]
+        vectors = [to_z_up(table.select(f"{name}{axis}" for axis in "xyz").values) for name in names]
+        loaded = vectors[0][:, 2] >= CONTACT_FORCE
+        if not (np.isfinite(vectors[0]).all() and np.isfinite(np.concatenate(vectors, axis=1)[loaded]).all()):
+            raise FileError(f"{table.name}: a force, or its point or torque under load, is missing ('{names[0]}')")
+        where, turn = np.where(loaded[:, None], vectors[1], np.nan), np.where(loaded[:, None], vectors[2], 0.0)
+        ground[side] = GroundForce(table.time, vectors[0], where, turn)
+    return ground
+
+
 def contact_events(ground: Mapping[Side, GroundForce]) -> tuple[Event, ...]:
-    """Where the vertical force of each foot rises to 20 N (heel strike) and falls below it (toe off).
+    """Where the vertical force of each foot rises through 20 N (heel strike) and falls through it (toe off).
 
     For clean plate data: nothing is debounced.
     """
     events: list[Event] = []
     for side, plate in ground.items():
-        loaded = plate.loaded
-        for row in np.flatnonzero(loaded[1:] != loaded[:-1]):
-            kind = "heel strike" if loaded[row + 1] else "toe off"
-            events.append(Event(float(plate.time[row + 1]), side, kind))
+        force = plate.force[:, 2] - CONTACT_FORCE
+        for row in np.flatnonzero(plate.loaded[1:] != plate.loaded[:-1]):
+            part = force[row] / (force[row] - force[row + 1])
+            time = plate.time[row] + part * (plate.time[row + 1] - plate.time[row])
+            events.append(Event(float(time), side, "heel strike" if plate.loaded[row + 1] else "toe off"))
     return tuple(sorted(events, key=lambda event: event.time))

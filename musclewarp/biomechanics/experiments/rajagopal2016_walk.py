@@ -7,14 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from musclewarp.biomechanics.experiments.experiment import (
-    SIDES,
-    Emg,
-    Experiment,
-    GroundForce,
-    contact_events,
-    coordinates,
-)
+from musclewarp.biomechanics.experiments.experiment import Emg, Experiment, contact_events, coordinates, ground_forces
 from musclewarp.motion.markers import read_trc
 from musclewarp.motion.opensim import read_opensim, to_z_up
 
@@ -30,12 +23,7 @@ def load(folder: Path) -> Experiment:
     forces = read_opensim(folder / "grf_walk.mot")
     emg = read_opensim(folder / "electromyography.sto").rename(_MUSCLES)
     markers = read_trc(folder / "markers_walk.trc")
-    ground = {
-        side: GroundForce.from_opensim(
-            forces, f"ground_force_{side[0]}_v", f"ground_force_{side[0]}_p", f"ground_torque_{side[0]}_"
-        )
-        for side in SIDES
-    }
+    ground = ground_forces(forces, "ground_force_*_v", "ground_force_*_p", "ground_torque_*_", "rl")
     return Experiment(
         name=FOLDER,
         task="overground walking at 1.243 m/s",
@@ -55,8 +43,7 @@ def load(folder: Path) -> Experiment:
         ),
         notes=(
             "the mass is the scaled model's",
-            "kinematics and moments cover 0.45 to 1.799 s, forces and EMG 0 to 2.389 s: a whole right cycle "
-            "(heel strikes at 0.2665 and 1.411 s) needs phases of its neighbours, see experiments.cycle.over_cycle",
+            "kinematics and moments cover 0.45 to 1.799 s, forces 0 to 2.389 s: no whole right cycle (over_cycle)",
             "EMG is of the right leg, normalised to its own maximum: compare shape and timing",
         ),
         files={table.source["file"]: table.source["sha256"] for table in (kinematics, moments, forces, emg, markers)},

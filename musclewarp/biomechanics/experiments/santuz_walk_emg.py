@@ -55,8 +55,7 @@ def load(folder: Path, stance_fraction: float = STANCE_FRACTION) -> Experiment:
             "doi:10.1016/j.isci.2019.100796"
         ),
         notes=(
-            f"the 200 points of a mean cycle are 100 of stance and 100 of swing; stance is taken as {stance_fraction:g} "
-            "of the cycle for everybody",
+            f"stance, the first 100 of 200 points, is taken as {stance_fraction:g} of the cycle for everybody",
             "mean cycles are normalised to their own amplitude: compare shape and timing",
             "the raw EMG is of one trial of subject ID0012, in the units of its amplifier",
         ),

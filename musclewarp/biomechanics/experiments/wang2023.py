@@ -55,8 +55,8 @@ def load(folder: Path, subject: int = 4, trial: str = "walk_45") -> Experiment:
         treadmill_speed=int(speed[2]) / 36.0,
         licence="CC BY 3.0 NL",
         citation=(
-            "Wang H, Basu A, Durandau G, Sartori M (2023) A wearable real-time kinetic measurement sensor setup for human "
-            "locomotion. Wearable Technologies 4:e11, doi:10.1017/wtc.2023.7; data doi:10.5281/zenodo.6457662"
+            "Wang H, Basu A, Durandau G, Sartori M (2023) A wearable real-time kinetic measurement sensor setup for "
+            "human locomotion. Wearable Technologies 4:e11, doi:10.1017/wtc.2023.7; data doi:10.5281/zenodo.6457662"
         ),
         notes=(
             "means over cycles from right heel strike to right heel strike; time is phase times the mean stride",
