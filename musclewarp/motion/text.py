@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +56,13 @@ def parse_row(where: str, cells: Sequence[str], names: Sequence[str], blank: boo
     if len(cells) != len(names):
         lost = f"; the row ends before '{names[len(cells)]}'" if len(cells) < len(names) else ""
         raise FileError(f"{where}: {len(cells)} columns, expected {len(names)}{lost}")
-    row: list[float] = []
+    try:  # most rows are good
+        row = [float(cell) for cell in cells]
+        if all(map(math.isfinite, row)) and not any("_" in cell for cell in cells):
+            return row
+    except ValueError:
+        pass
+    row = []
     for number, (cell, name) in enumerate(zip(cells, names, strict=True), start=1):
         cell = cell.strip()
         value = float(cell) if _NUMBER.fullmatch(cell) else np.nan
