@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from musclewarp.biomechanics.experiments.experiment import Emg, Experiment, contact_events, coordinates, ground_forces
+from musclewarp.biomechanics.muscle_maps import CHANNELS
 from musclewarp.motion.markers import read_trc
 from musclewarp.motion.opensim import read_opensim, to_z_up
 
 FOLDER = "rajagopal2016_walk"
 _BETAS = ("knee_angle_r_beta", "knee_angle_l_beta")  # degrees, in a file that says radians
-_MUSCLES = {"medial_hamstrings": "medial_hamstrings", "vastus_medius": "vastus_medialis"}  # the raw file says VM
 
 
 def load(folder: Path) -> Experiment:
@@ -21,7 +21,7 @@ def load(folder: Path) -> Experiment:
     kinematics = read_opensim(folder / "coordinates.sto", drop=_BETAS)
     moments = read_opensim(folder / "id_walk.sto")
     forces = read_opensim(folder / "grf_walk.mot")
-    emg = read_opensim(folder / "electromyography.sto").rename(_MUSCLES)
+    emg = read_opensim(folder / "electromyography.sto").rename(CHANNELS[FOLDER])
     markers = read_trc(folder / "markers_walk.trc")
     ground = ground_forces(forces, "ground_force_*_v", "ground_force_*_p", "ground_torque_*_", "rl")
     return Experiment(

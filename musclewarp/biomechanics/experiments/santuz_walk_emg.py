@@ -7,26 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from musclewarp.biomechanics.experiments.experiment import Emg, Event, Experiment
+from musclewarp.biomechanics.muscle_maps import CHANNELS
 from musclewarp.errors import FileError
 from musclewarp.motion.text import read_csv, read_lines
 
 FOLDER = "santuz_walk_emg"
 STANCE_FRACTION = 0.637  # of subject ID0012, the only one of whom it is published
-MUSCLES = {
-    "ME": "gluteus_medius",
-    "MA": "gluteus_maximus",
-    "FL": "tensor_fasciae_latae",
-    "RF": "rectus_femoris",
-    "VM": "vastus_medialis",
-    "VL": "vastus_lateralis",
-    "ST": "semitendinosus",
-    "BF": "biceps_femoris",
-    "TA": "tibialis_anterior",
-    "PL": "peroneus_longus",
-    "GM": "gastrocnemius_medialis",
-    "GL": "gastrocnemius_lateralis",
-    "SO": "soleus",
-}
+MUSCLES = CHANNELS[FOLDER]
 _POINTS = 100  # of stance, and as many of swing
 
 

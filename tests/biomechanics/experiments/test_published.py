@@ -96,15 +96,15 @@ def test_the_wrapped_right_cycle_is_the_published_one(walk, data_root):
     published = read_csv(path, [f"{a}_deg" for a in angles] + [f"{j}_moment_Nm_per_kg" for j in joints])
     ours = over_cycle(walk.kinematics, WALK_STRIKE, WALK_STRIDE)
     moments = over_cycle(walk.moments, WALK_STRIKE, WALK_STRIDE)
-    # the published one is blended where the recording begins, at 16 % of this cycle
-    alike = np.r_[0:12, 30:101]
+    # 16 to 34 % were recorded twice; the published cycle is between the two there, ours is the first
+    alike = np.r_[0:16, 35:101]
     for angle in angles:
         error = np.abs(np.degrees(ours[angle]) - published[f"{angle}_deg"])
-        assert error[alike].max() < 0.3, angle
+        assert error[alike].max() < 0.15, angle
         assert error.max() < 2.0, angle
     for joint in joints:
         error = np.abs(moments[joint] / walk.subject_mass - published[f"{joint}_moment_Nm_per_kg"])
-        assert error[alike].max() < 0.03, joint
+        assert error[alike].max() < 0.01, joint
     assert "pelvis_tx" not in ours
 
 
