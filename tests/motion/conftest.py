@@ -7,6 +7,7 @@ import sys
 import types
 from pathlib import Path
 
+import ezc3d
 import numpy as np
 import pytest
 from scipy import sparse
@@ -155,3 +156,56 @@ def independent_kinematics():
         return positions, matrices
 
     return independent_kinematics
+
+
+@pytest.fixture
+def write_lines(tmp_path):
+    """Write lines of text, and return the path."""
+
+    def write(name, lines, end="\n"):
+        path = tmp_path / name
+        path.write_bytes((end.join(lines) + end).encode("latin-1"))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def c3d_bytes(tmp_path_factory) -> bytes:
+    """A recording by ezc3d: two markers at 100 Hz, one of them hidden once, a plate and an EMG channel at 200 Hz."""
+    file = ezc3d.c3d()
+    parameters = file["parameters"]
+    parameters["POINT"]["RATE"]["value"] = [100]
+    parameters["POINT"]["UNITS"]["value"] = ["mm"]
+    parameters["POINT"]["LABELS"]["value"] = ("RKNE", "LKNE")
+    points = np.ones((4, 2, 10))
+    points[:3, 0] = 10.0 * np.arange(30).reshape(3, 10)
+    points[:3, 1, 4] = np.nan
+    file["data"]["points"] = points
+    parameters["ANALOG"]["RATE"]["value"] = [200]
+    parameters["ANALOG"]["LABELS"]["value"] = ("Fx", "Fy", "Fz", "Mx", "My", "Mz", "EMG soleus")
+    parameters["ANALOG"]["UNITS"]["value"] = ("N", "N", "N", "Nmm", "Nmm", "Nmm", "mV")
+    analogs = np.zeros((1, 7, 20))
+    analogs[0, 2], analogs[0, 3], analogs[0, 6] = -500.0, 5000.0, np.linspace(0.0, 1.0, 20)
+    file["data"]["analogs"] = analogs
+    file.add_parameter("FORCE_PLATFORM", "USED", 1)
+    file.add_parameter("FORCE_PLATFORM", "TYPE", 2)
+    channel = ezc3d.ezc3d.Parameter("CHANNEL", "")
+    channel.set(ezc3d.ezc3d.VecInt([1, 2, 3, 4, 5, 6]), ezc3d.ezc3d.VecUInt([6, 1]))
+    parameters.add_parameter("FORCE_PLATFORM", channel)
+    corners = np.array([[0, 400, 400, 0], [0, 0, 600, 600], [0, 0, 0, 0.0]]).reshape(3, 4, 1)
+    file.add_parameter("FORCE_PLATFORM", "CORNERS", corners)
+    file.add_parameter("FORCE_PLATFORM", "ORIGIN", np.zeros((3, 1)))
+    file.add_parameter("FORCE_PLATFORM", "CAL_MATRIX", np.zeros((6, 6, 1)))
+    file.add_event([0.0, 0.05], "Right", "Foot Strike")
+    file.add_event([0.0, 0.02], "Left", "Foot Off")
+    path = tmp_path_factory.mktemp("c3d") / "good.c3d"
+    file.write(str(path))
+    return path.read_bytes()
+
+
+@pytest.fixture
+def c3d_file(tmp_path, c3d_bytes) -> Path:
+    path = tmp_path / "good.c3d"
+    path.write_bytes(c3d_bytes)
+    return path
