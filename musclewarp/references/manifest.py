@@ -67,26 +67,23 @@ def read_entry(path: Path, folder: Path) -> Entry:
     return Entry(clip=header["name"], file=path.relative_to(folder).as_posix(), **fields)
 
 
-def scan(folder: Path) -> dict[str, Entry]:
+def scan(folder: Path, known: Mapping[str, Entry] | None = None) -> dict[str, Entry]:
     """The references in `folder` and below by file, as far as they can be read.
 
-    What their headers do not have is taken from the manifest that is there, if that is of the same reference.
+    What their headers do not have is taken from `known` (by default the manifest that is there), if that is of the
+    same reference.
     """
-    before = _read(folder / MANIFEST)
+    before = _read(folder / MANIFEST) if known is None else known
     found: dict[str, Entry] = {}
     for path in sorted(folder.rglob(f"*{SUFFIX}")):
         try:
             entry = read_entry(path, folder)
         except FileError:
             continue
-        known = before.get(entry.file)
-        found[entry.file] = known if known and as_made(known) == as_made(entry) else entry
+        fuller = before.get(entry.file, entry)
+        same = dataclasses.replace(fuller, seconds=None, warnings=()) == entry
+        found[entry.file] = fuller if same else entry
     return found
-
-
-def as_made(entry: Entry) -> Entry:
-    """The entry without what is only known to who made it."""
-    return dataclasses.replace(entry, seconds=None, warnings=())
 
 
 def write_manifest(folder: Path, entries: Iterable[Entry], failures: Iterable[Failure] = ()) -> Path:

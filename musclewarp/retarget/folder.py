@@ -175,7 +175,8 @@ def retarget_clips(
                     record(retargeter(clip))
         finally:
             remove_unfinished(out)
-            write_manifest(out, entries.values(), failures)
+            # once more, for a worker that was interrupted may have written what it could not tell any more
+            write_manifest(out, scan(out, entries).values(), failures)
     return outcomes
 
 
