@@ -14,10 +14,10 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from musclewarp import __version__
 from musclewarp.errors import ConfigError, FileError, MusclewarpError
 from musclewarp.files import only_writer, remove_unfinished
 from musclewarp.models import PhysicsConfig, load_model
@@ -70,7 +70,7 @@ class Settings:
 
     def recorded(self) -> dict[str, Any]:
         """What stands in a reference, beside model and body: all that would make it another one if it changed."""
-        return {"dt": self.dt, "ik": json.loads(json.dumps(dataclasses.asdict(IKConfig()))), "musclewarp": __version__}
+        return {"dt": self.dt, "ik": json.loads(json.dumps(dataclasses.asdict(IKConfig()))), "musclewarp": _version()}
 
 
 @dataclass(frozen=True)
@@ -246,6 +246,13 @@ class Retargeter:
             return self.body(gender).name
         except MusclewarpError:
             return ""  # who retargets will hear of it
+
+
+def _version() -> str:
+    try:
+        return version("musclewarp")
+    except PackageNotFoundError:  # a checkout that is not installed
+        return "0"
 
 
 def _place(path: Path) -> str:
