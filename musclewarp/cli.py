@@ -60,14 +60,32 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    sub = command("retarget", _retarget, "Fit recordings (AMASS-layout .npz) to a muscle model.")
-    sub.add_argument("clips", nargs="+", type=Path, metavar="CLIP", help="AMASS-layout npz: SMPL, SMPL-H or SMPL-X")
+    sub = command("retarget", _retarget, "Fit recordings to a muscle model; what is done and unchanged is skipped.")
+    sub.add_argument("clips", nargs="+", type=Path, metavar="PATH", help="recordings, or folders of any depth of them")
     sub.add_argument("--model", default="bimanual", help="bimanual (default) or myofullbody")
     sub.add_argument("--out", type=Path, default=Path("refs"), help="folder for the references (default: refs)")
     sub.add_argument("--dt", type=float, default=0.02, help="seconds between frames, the control step (default: 0.02)")
     sub.add_argument("--fingers", action="store_true", help="keep the finger joints")
     sub.add_argument("--body", default="auto", help="auto (default), smpl, smplh, smplx, or stand-in")
+    sub.add_argument("--workers", type=_workers, help="processes, 0.6 GB each: auto (all cores, default) or a number")
     sub.add_argument("--overwrite", action="store_true", help="replace references of other recordings, too")
+
+    sub = commands.add_parser("references", help="How good references are (inspect); train and test parts (split).")
+    actions = sub.add_subparsers(dest="action", required=True, metavar="ACTION")
+    text = "Print the quality of references, the worst first, what fails a bar in red."
+    sub = actions.add_parser("inspect", help=text, description=text)
+    sub.set_defaults(run=_inspect)
+    sub.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="folders, references, or FILE.yaml:train")
+    sub.add_argument("--plot", type=Path, help="write the distribution of every figure here (.png, .pdf, .svg)")
+    sub.add_argument("--rows", type=int, default=20, help="how many of the worst to show (default: 20)")
+    text = "Write split.yaml, for FOLDER/split.yaml:train and :test as references; parts share no subject and no clip."
+    sub = actions.add_parser("split", help=text, description=text)
+    sub.set_defaults(run=_split)
+    sub.add_argument("folder", type=Path, help="folder of references; the subject of a clip is the folder it lies in")
+    sub.add_argument(
+        "--test-subjects", nargs="+", default=[], metavar="SUBJECT", help="to test with, not to learn from"
+    )
+    sub.add_argument("--index", type=Path, help="CSV of `clip`, `subject` and, without --test-subjects, `split`")
 
     commands.add_parser("fit", help="Train a policy with PPO; `musclewarp fit --help` shows every key.")
 
@@ -122,13 +140,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _retarget(options: argparse.Namespace) -> int:
-    from musclewarp.commands import retarget_clips
+def _workers(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither auto nor a number of processes")
+    return int(text)
 
-    written = retarget_clips(
-        options.clips, options.model, options.out, options.dt, options.fingers, options.body, options.overwrite
-    )
-    return 0 if len(written) == len(options.clips) else 2
+
+def _retarget(options: argparse.Namespace) -> int:
+    from musclewarp.retarget.folder import Settings
+    from musclewarp.retargeting import retarget_paths
+
+    settings = Settings(options.model, options.fingers, options.dt, options.body)
+    outcomes = retarget_paths(options.clips, settings, options.out, options.workers, options.overwrite)
+    return 2 if any(outcome.error for outcome in outcomes) else 0
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from musclewarp.inspection import inspect_references
+
+    return inspect_references(options.paths, options.plot, options.rows)
+
+
+def _split(options: argparse.Namespace) -> int:
+    from musclewarp.inspection import split_references
+
+    split_references(options.folder, options.test_subjects, options.index)
+    return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -19,20 +19,18 @@ from rich.table import Table
 
 from musclewarp.engines import make_engine
 from musclewarp.engines.health import check_dump_model, load_dump, replay, varied_fields
-from musclewarp.errors import ConfigError, FileError, MusclewarpError
+from musclewarp.errors import FileError
 from musclewarp.evaluation.evaluator import evaluate
 from musclewarp.evaluation.trial import SUFFIX as TRIAL_SUFFIX
 from musclewarp.evaluation.trial import Trial
 from musclewarp.files import write_text
 from musclewarp.learning.policy import load_policy
 from musclewarp.models import MuscleModel, PhysicsConfig, load_model
-from musclewarp.motion.amass import read_amass
-from musclewarp.motion.body import load_body
-from musclewarp.motion.motion import Motion
 from musclewarp.references.library import load_library
 from musclewarp.references.loop import cut_loop
 from musclewarp.references.reference import SUFFIX, Reference
-from musclewarp.retarget import retarget
+from musclewarp.retarget.folder import Settings
+from musclewarp.retargeting import retarget_paths
 
 _SOURCE = Path(__file__).resolve().parents[1]
 _ROWS = (  # metric, how a person reads it, factor
@@ -45,63 +43,6 @@ _ROWS = (  # metric, how a person reads it, factor
 )
 
 
-def retarget_clips(
-    clips: Sequence[Path],
-    model_name: str,
-    out: Path,
-    dt: float = 0.02,
-    fingers: bool = False,
-    body: str = "auto",
-    overwrite: bool = False,
-) -> list[Path]:
-    """Write a reference, and its quality as JSON beside it, for every clip; a bad clip is reported and passed over.
-
-    So is one whose reference would replace another recording's, unless `overwrite`.
-
-    Returns:
-        The references written.
-
-    Raises:
-        ConfigError: `dt` is out of range.
-        FileError: two clips have the same name, and so would their references.
-    """
-    if not 0.0 < dt <= 0.08:
-        raise ConfigError(f"--dt is {dt} s; give the seconds of a control step, in (0, 0.08]")
-    named: dict[str, Path] = {}
-    for clip in clips:
-        if clip.stem in named:
-            raise FileError(f"{named[clip.stem]} and {clip} would both become {out / clip.stem}{SUFFIX}; rename one")
-        named[clip.stem] = clip
-    console = Console(stderr=True)
-    model = load_model(model_name, fingers, PhysicsConfig(timestep=dt / 4, substeps=4))
-    written: list[Path] = []
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("retargeting", total=len(clips))
-        for clip in clips:
-            progress.update(task, description=clip.name)
-            started = time.perf_counter()
-            try:
-                motion, path = read_amass(clip), out / f"{clip.stem}{SUFFIX}"
-                if not overwrite:
-                    _keep_other_recording(path, motion)
-                reference = retarget(motion, model, dt, load_body(motion.gender, body))
-                reference.save(path)
-            except MusclewarpError as error:
-                console.print(f"[red]{clip.name}[/]: {error}", soft_wrap=True)
-            else:
-                quality = dict(reference.quality)
-                write_text(path.with_name(f"{motion.name}.quality.json"), json.dumps(quality, indent=2) + "\n")
-                written.append(path)
-                seconds = time.perf_counter() - started
-                console.print(
-                    f"{path}: {reference.num_frames} frames in {seconds:.1f} s, "
-                    f"{100 * quality['target_error_m']:.1f} cm from the scaled recording",
-                    soft_wrap=True,
-                )
-            progress.advance(task)
-    return written
-
-
 def loop_reference(path: Path, out: Path, times: tuple[float, float] | None = None, straight: bool = False) -> Path:
     """Write the part of a reference that repeats as a loop, by default the best from heel strike to heel strike."""
     recording = Reference.load(path)
@@ -110,26 +51,12 @@ def loop_reference(path: Path, out: Path, times: tuple[float, float] | None = No
     loop_name = out.name.removesuffix(SUFFIX)
     loop = cut_loop(model, recording, times, straight=straight, name=loop_name)
     loop.save(out)
-    write_text(out.with_name(f"{loop_name}.quality.json"), json.dumps(dict(loop.quality), indent=2) + "\n")
     first, last = (frame * dt for frame in loop.source["loop_frames"])
     print(f"{out}: {loop.duration:.2f} s, from {first:.2f} to {last:.2f} s of '{recording.name}'")
     for key in ("seam_mismatch_m", "seam_speed_ratio", "seam_acceleration_ratio", "cycle_distance_m", "cycle_yaw_rad"):
         if key in loop.quality:
             print(f"  {key} {loop.quality[key]:.3f}")
     return out
-
-
-def _keep_other_recording(path: Path, motion: Motion) -> None:
-    """Refuse to replace the reference at `path` if it is of another recording; what is no reference may go."""
-    try:
-        source = Reference.load(path).source
-    except FileError:
-        return
-    if source.get("sha256") != motion.source["sha256"]:
-        raise FileError(
-            f"{path} is of another recording ({source.get('file', 'unknown')}, not this {motion.source['file']}); "
-            "remove it, choose another --out, or give --overwrite"
-        )
 
 
 def evaluate_policy(
@@ -244,7 +171,7 @@ def run_demo(out: Path, minutes: float | None = None) -> int:
     started = time.perf_counter()
     console = Console(stderr=True)
     console.rule("1/3  retarget")
-    retarget_clips([clip], "bimanual", out / "refs", overwrite=True)
+    retarget_paths([clip], Settings("bimanual"), out / "refs", overwrite=True)
     console.rule("2/3  train: 64 muscles learn to move two arms")
     arguments = ["fit", "--config", str(config), "--env.references", str(out / "refs"), "--out", str(out / "run")]
     last = out / "run" / "last.ckpt"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from safetensors.numpy import save_file
 from musclewarp.errors import FileError
 
 HEADER_KEY = "musclewarp"
+_UNFINISHED = ".tmp-"
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
@@ -26,7 +29,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}{_UNFINISHED}", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -40,6 +43,32 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def remove_unfinished(folder: str | Path) -> None:
+    """Remove what writers that were killed have left in `folder` and below; nobody else may be writing there."""
+    for path in Path(folder).rglob(f".*{_UNFINISHED}*"):
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def only_writer(folder: str | Path) -> Generator[None]:
+    """Make `folder`, and let no other process that asks write to it meanwhile; the lock dies with its holder.
+
+    Raises:
+        FileError: another process has it.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FileError(f"{folder}: another process is writing there; wait for it, or choose another") from error
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_text(path: str | Path, text: str) -> Path:
@@ -62,15 +91,36 @@ def read_arrays(path: str | Path, kind: str, version: int) -> tuple[dict[str, np
     Raises:
         FileError: the file is missing, truncated, not a musclewarp file, or of another kind or version.
     """
-    path = Path(path)
-    if not path.is_file():
+    with _opened(path) as file:
+        arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        metadata = file.metadata() or {}
+    return arrays, _header(path, metadata, kind, version)
+
+
+def read_header(path: str | Path, kind: str, version: int) -> tuple[dict[str, tuple[int, ...]], dict[str, Any]]:
+    """The shapes of the arrays that `write_arrays` wrote, and the header; the arrays are not read.
+
+    Raises:
+        FileError: as `read_arrays`.
+    """
+    with _opened(path) as file:
+        shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        metadata = file.metadata() or {}
+    return shapes, _header(path, metadata, kind, version)
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Generator[Any]:
+    if not Path(path).is_file():
         raise FileError(f"{path}: no such file")
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+            yield file
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise FileError(f"{path}: not a safetensors file, or truncated ({error})") from error
+
+
+def _header(path: str | Path, metadata: Mapping[str, str], kind: str, version: int) -> dict[str, Any]:
     try:
         header = json.loads(metadata[HEADER_KEY])
     except (KeyError, json.JSONDecodeError) as error:
@@ -82,4 +132,4 @@ def read_arrays(path: str | Path, kind: str, version: int) -> tuple[dict[str, np
         raise FileError(
             f"{path}: {kind} schema version {header.get('version')}, this musclewarp reads {version}; make it again"
         )
-    return arrays, header
+    return header

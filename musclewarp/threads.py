@@ -6,6 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
+from threadpoolctl import threadpool_limits
 
 
 @contextmanager
@@ -20,3 +21,9 @@ def one_torch_thread() -> Generator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def use_one_thread() -> None:
+    """Let torch and BLAS use the calling thread alone from now on: in a process among as many as there are cores."""
+    torch.set_num_threads(1)
+    threadpool_limits(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes.util
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 # Workers, not threads, use the cores; set before numpy and torch read it, and inherited by subprocesses.
@@ -17,10 +18,12 @@ elif "DISPLAY" not in os.environ and ctypes.util.find_library("OSMesa"):
     os.environ.setdefault("MUJOCO_GL", "osmesa")
 
 import mujoco
+import numpy as np
 import pytest
 import torch
 
 from musclewarp.models import MuscleModel, load_model
+from musclewarp.references.reference import SUFFIX, Reference
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -73,6 +76,22 @@ def arms() -> MuscleModel:
 def body() -> MuscleModel:
     """The whole body, compiled once a session."""
     return load_model("myofullbody")
+
+
+@pytest.fixture
+def write_reference(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a reference of no model in particular below `tmp_path / "refs"`, of a recording of its own by default."""
+
+    def write(name: str, recording: str = "", quality: Mapping[str, float] | None = None) -> Path:
+        places = np.zeros((2, 1, 3))
+        source = {"file": f"{name}.npz", "sha256": recording or f"sha of {name}"}
+        reference = Reference(
+            name, "biped", "0" * 64, 0.02, np.zeros((2, 3)), np.zeros((2, 3)), ("root",), places, places,
+            quality=quality or {}, source=source,
+        )  # fmt: skip
+        return reference.save(tmp_path / "refs" / f"{name}{SUFFIX}")
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 
-from musclewarp import commands
+from musclewarp import commands, retargeting
 from musclewarp.cli import main
 from musclewarp.envs import EnvConfig, imitation
 from musclewarp.evaluation.trial import Trial
@@ -28,7 +28,9 @@ from musclewarp.learning.policy import load_policy
 from musclewarp.models import PhysicsConfig, load_model
 from musclewarp.motion.amass import read_amass, write_amass
 from musclewarp.references import Reference, make_reference
+from musclewarp.references.manifest import MANIFEST
 from musclewarp.references.reference import SUFFIX
+from musclewarp.retarget import folder
 
 ROOT = Path(__file__).resolve().parents[1]
 ARMS = ROOT / "data" / "motions" / "demo" / "arms.npz"
@@ -46,7 +48,7 @@ def quick_load():
 def quiet(quick_load, monkeypatch, tmp_path):
     """Every test in a folder of its own, with models that are compiled once."""
     monkeypatch.chdir(tmp_path)
-    for module in (commands, imitation):
+    for module in (commands, folder, imitation):
         monkeypatch.setattr(module, "load_model", quick_load)
 
 
@@ -71,6 +73,7 @@ def workshop(tmp_path_factory, quick_load):
     (folder / "key.yaml").write_text("env:\n  num_wolds: 3\n")
     (folder / "term.yaml").write_text("env:\n  rewards: {site_posiiton: {weight: 1.0, scale: 0.1}}\n")
     (folder / "broken.yaml").write_text("env: [\n")
+    (folder / "split.yaml").write_text("train: {A: [a]}\ntest: {A: [b]}\n")
     assert main(["fit", *TINY, f"--env.references={folder / 'refs'}", f"--out={folder / 'run'}"]) == 0
     shutil.copy(folder / "run" / "last.ckpt", folder / "copy.ckpt")
     (folder / "cut.ckpt").write_bytes((folder / "run" / "last.ckpt").read_bytes()[:3000])
@@ -85,6 +88,11 @@ BAD = {  # what is wrong: the arguments, with files of the workshop in {braces},
     "model that is unknown": (["retarget", str(ARMS), "--model", "biped"], ["'biped'", "bimanual, myofullbody"]),
     "control step that is no number": (["retarget", str(ARMS), "--dt", "fast"], ["--dt", "'fast'"]),
     "control step that is negative": (["retarget", str(ARMS), "--dt=-1"], ["--dt is -1.0 s", "control step"]),
+    "number of processes that is none": (["retarget", str(ARMS), "--workers", "0"], ["--workers", "'0'", "auto"]),
+    "folder without recordings": (["retarget", "{refs}"], ["refs: no recordings", ".npz"]),
+    "split file without a part": (["fit", *TINY, "--env.references={split.yaml}"], ["which part?", "split.yaml:train"]),
+    "split file that leaks": (["fit", *TINY, "--env.references={split.yaml}:train"], ["share the subject 'A'"]),
+    "references to inspect that are missing": (["references", "inspect", "{no}"], ["no:", "musclewarp retarget"]),
     "references that are missing": (["fit", *TINY, "--env.references={no}"], ["no:", "musclewarp retarget"]),
     "references folder that is empty": (
         ["fit", *TINY, "--env.references={run}"],
@@ -236,7 +244,7 @@ def test_a_demo_goes_on_with_the_training_that_was_interrupted(tmp_path, monkeyp
         started.append(command)
         return subprocess.CompletedProcess(command, 1)
 
-    monkeypatch.setattr(commands, "retarget_clips", lambda *arguments, **options: [])
+    monkeypatch.setattr(commands, "retarget_paths", lambda *arguments, **options: [])
     monkeypatch.setattr(commands.subprocess, "run", start)
     assert commands.run_demo(tmp_path) == 1
     (tmp_path / "run").mkdir()
@@ -263,7 +271,10 @@ def test_a_misspelled_key_shows_no_traceback_in_a_process_of_its_own(workshop):
     assert done.stderr.splitlines()[-1].startswith("musclewarp fit: ")
 
 
-@pytest.mark.parametrize("command", [[], ["retarget"], ["evaluate"], ["replay"], ["bench"], ["demo"]])
+@pytest.mark.parametrize(
+    "command",
+    [[], ["retarget"], ["references"], ["references", "split"], ["evaluate"], ["replay"], ["bench"], ["demo"]],
+)
 def test_help_says_what_a_command_does(command, capsys):
     with pytest.raises(SystemExit) as leaving:
         main([*command, "--help"])
@@ -302,11 +313,15 @@ def test_a_bad_clip_does_not_stop_the_good_one(workshop, tmp_path, capsys):
     with np.load(ARMS) as clip:
         short = {key: value[:120] if key in ("poses", "trans") else value for key, value in clip.items()}
     np.savez(tmp_path / "short.npz", **short)
-    assert main(["retarget", str(workshop / "nan.npz"), str(tmp_path / "short.npz"), "--out", str(tmp_path / "o")]) == 2
-    assert {path.name for path in (tmp_path / "o").iterdir()} == {f"short{SUFFIX}", "short.quality.json"}
-    assert "nan.npz" in capsys.readouterr().err
-    quality = json.loads((tmp_path / "o" / "short.quality.json").read_text())
-    assert quality["target_error_m"] < 0.05
+    clips = [str(workshop / "nan.npz"), str(tmp_path / "short.npz")]
+    assert main(["retarget", *clips, "--out", str(tmp_path / "o"), "--workers", "1"]) == 2
+    assert {path.name for path in (tmp_path / "o").iterdir()} == {f"short{SUFFIX}", MANIFEST}
+    said = capsys.readouterr().err
+    assert "nan.npz" in said
+    assert f"1 made, 1 failed; see {tmp_path / 'o' / MANIFEST}" in said
+    rows = [json.loads(line) for line in (tmp_path / "o" / MANIFEST).read_text().splitlines()]
+    assert rows[0]["quality"]["target_error_m"] < 0.05
+    assert "left_hip" in rows[1]["error"]
     assert read_amass(tmp_path / "short.npz").num_frames == 120
 
 
@@ -329,11 +344,12 @@ def test_a_reference_of_another_recording_is_replaced_only_when_asked_to(worksho
         return replace(reference, quality={"target_error_m": 0.0})
 
     made, path = [], tmp_path / "o" / f"arms{SUFFIX}"
-    monkeypatch.setattr(commands, "retarget", make)
+    monkeypatch.setattr(folder, "retarget", make)
     write_amass(tmp_path / "arms.npz", read_amass(ARMS).clip(0, 60))
     retarget = ["retarget", "--out", str(tmp_path / "o")]
     assert main([*retarget, str(ARMS)]) == 0
-    assert main([*retarget, str(ARMS)]) == 0, "the same recording may be retargeted again"
+    assert main([*retarget, str(ARMS)]) == 0, "the same recording is done"
+    assert "1 done before" in capsys.readouterr().err
     first = path.read_bytes()
     assert main([*retarget, str(tmp_path / "arms.npz")]) == 2
     said = capsys.readouterr().err
@@ -353,7 +369,7 @@ def test_a_loop_is_cut_from_a_reference_and_followed_for_as_long_as_asked(worksh
     assert main(["references", "loop", str(wave), "--out", str(out), "--times", "0.06", "0.3"]) == 0
     assert "0.24 s, from 0.06 to 0.30 s of 'wave'" in capsys.readouterr().out
     assert Reference.load(out).loop
-    assert "seam_mismatch_m" in json.loads((out.parent / "round.quality.json").read_text())
+    assert "seam_mismatch_m" in Reference.load(out).quality
     arguments = ["evaluate", str(workshop / "run" / "last.ckpt"), "--references", str(out), "--engine", "native"]
     assert main([*arguments, "--seconds", "0.5", "--trials", str(tmp_path / "trials")]) == 0
     assert {Trial.load(path).num_frames for path in (tmp_path / "trials").iterdir()} == {26}
@@ -400,6 +416,6 @@ def test_ctrl_c_is_status_130(monkeypatch, capsys):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "retarget_clips", interrupt)
+    monkeypatch.setattr(retargeting, "retarget_clips", interrupt)
     assert main(["retarget", "a.npz"]) == 130
     assert "interrupted" in capsys.readouterr().err

@@ -51,7 +51,7 @@ class EnvConfig:
 
     Attributes:
         model: "bimanual" or "myofullbody".
-        references: files or a folder that `musclewarp retarget` wrote.
+        references: files or a folder that `musclewarp retarget` wrote, or a part of a split file (`FILE.yaml:train`).
         fingers: keep finger joints and their muscles.
         engine: "auto" (warp on a GPU, native elsewhere), "native" or "warp".
         num_worlds: worlds per process.

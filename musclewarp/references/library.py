@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from musclewarp.models.rotation import matrix_to_quat
 from musclewarp.references.body_state import BodyState
 from musclewarp.references.cycle import Cycle, Placement
 from musclewarp.references.reference import SUFFIX, Reference
+from musclewarp.references.split import split_files
 
 
 @dataclass(slots=True, eq=False)
@@ -215,16 +217,21 @@ def muscle_lengths(model: MuscleModel, qpos: torch.Tensor, qvel: torch.Tensor) -
 
 
 def find_references(paths: str | Path | Sequence[str | Path]) -> list[Path]:
-    """Reference files among `paths`: files, and folders searched one level deep, sorted by name.
+    """Reference files among `paths`: files, folders with all that is below them, and parts of split files.
+
+    A folder's are sorted; `FILE:train` and `FILE:test` are parts of a split file (`references.split`).
 
     Raises:
-        FileError: a path is missing, or nothing is found.
+        FileError: a path is missing, nothing is found, or a split file leaks.
     """
     found: list[Path] = []
     for path in [paths] if isinstance(paths, str | Path) else paths:
+        split = re.fullmatch(r"(.+\.(?:yaml|yml|json))(?::(.*))?", str(path))
         path = Path(path)
         if path.is_dir():
-            found += sorted(path.glob(f"*{SUFFIX}"))
+            found += sorted(path.rglob(f"*{SUFFIX}"))
+        elif split:
+            found += split_files(Path(split[1]), split[2] or "")
         elif path.is_file():
             found.append(path)
         else:
@@ -241,5 +248,5 @@ def find_references(paths: str | Path | Sequence[str | Path]) -> list[Path]:
 def load_library(
     paths: str | Path | Sequence[str | Path], model: MuscleModel, device: torch.device | str = "cpu"
 ) -> ReferenceLibrary:
-    """All references of `paths` (files or folders) that were made for `model`."""
+    """All references of `paths` (see `find_references`), which must have been made for `model`."""
     return ReferenceLibrary([Reference.load(path, model) for path in find_references(paths)], model, device)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from musclewarp.errors import FileError
-from musclewarp.files import read_arrays, write_arrays
+from musclewarp.files import read_arrays, read_header, write_arrays
 from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
 from musclewarp.references.seam import seam_gap
@@ -115,9 +115,7 @@ class Reference:
         """
         arrays, header = read_arrays(path, _KIND, _VERSION)
         try:
-            for key, kind in _HEADER.items():
-                if not isinstance(header[key], kind) or isinstance(header[key], bool):
-                    raise TypeError(f"{key} is {header[key]!r}")
+            _check_header(header)
             reference = cls(
                 **{key: arrays[key].astype(np.float64) for key in _ARRAYS},
                 **{key: header[key] for key in ("name", "model", "model_hash", "quality", "source")},
@@ -127,7 +125,7 @@ class Reference:
                 activations=arrays["activations"].astype(np.float64) if "activations" in arrays else None,
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise FileError(f"{path}: incomplete reference ({error!r}); retarget the clip again") from error
+            raise _incomplete(path, error) from error
         if model is not None:
             reference.check_model(model, path)
         return reference
@@ -151,6 +149,30 @@ class Reference:
             )
         if self.loop and (gap := seam_gap(model, self.qpos)) > 1e-6:
             raise FileError(f"{where}reference '{self.name}' is a loop whose ends are {gap:.2g} apart; cut it again")
+
+
+def read_reference_header(path: str | Path) -> dict[str, Any]:
+    """What a reference's file says without its arrays being read: the fields that are none, and `num_frames`.
+
+    Raises:
+        FileError: the file is not a reference, or truncated.
+    """
+    shapes, header = read_header(path, _KIND, _VERSION)
+    try:
+        _check_header(header)
+        return {key: header[key] for key in _HEADER} | {"num_frames": shapes["qpos"][0]}
+    except (KeyError, TypeError, IndexError) as error:
+        raise _incomplete(path, error) from error
+
+
+def _check_header(header: Mapping[str, Any]) -> None:
+    for key, kind in _HEADER.items():
+        if not isinstance(header[key], kind) or isinstance(header[key], bool):
+            raise TypeError(f"{key} is {header[key]!r}")
+
+
+def _incomplete(path: str | Path, error: Exception) -> FileError:
+    return FileError(f"{path}: incomplete reference ({error!r}); retarget the clip again")
 
 
 def differentiate(model: MuscleModel, qpos: Floats, dt: float) -> Floats:

@@ -153,7 +153,8 @@ def test_files_and_folders_are_found_sorted_and_nothing_else(arms_reference, tmp
     (folder / "a.quality.json").write_text("{}")
     arms_reference.save(folder / "deeper" / "c.ref.safetensors")
     lone = arms_reference.save(tmp_path / "lone.ref.safetensors")
-    assert [path.name for path in find_references(folder)] == ["a.ref.safetensors", "b.ref.safetensors"]
+    expected = ["a.ref.safetensors", "b.ref.safetensors", "deeper/c.ref.safetensors"]
+    assert [path.relative_to(folder).as_posix() for path in find_references(folder)] == expected
     assert find_references([lone, str(folder)]) == [lone, *find_references(str(folder))]
 
 
