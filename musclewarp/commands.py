@@ -26,9 +26,9 @@ from musclewarp.evaluation.trial import Trial
 from musclewarp.files import write_text
 from musclewarp.learning.policy import load_policy
 from musclewarp.models import MuscleModel, PhysicsConfig, load_model
-from musclewarp.motion.amass import read_amass
-from musclewarp.motion.body import load_body
+from musclewarp.motion.body import body_of
 from musclewarp.motion.motion import Motion
+from musclewarp.motion.reading import read_motion
 from musclewarp.references.library import load_library
 from musclewarp.references.reference import SUFFIX, Reference
 from musclewarp.retarget import retarget
@@ -80,10 +80,10 @@ def retarget_clips(
             progress.update(task, description=clip.name)
             started = time.perf_counter()
             try:
-                motion, path = read_amass(clip), out / f"{clip.stem}{SUFFIX}"
+                motion, path = read_motion(clip), out / f"{clip.stem}{SUFFIX}"
                 if not overwrite:
                     _keep_other_recording(path, motion)
-                reference = retarget(motion, model, dt, load_body(motion.gender, body))
+                reference = retarget(motion, model, dt, body_of(motion, body))
                 reference.save(path)
             except MusclewarpError as error:
                 console.print(f"[red]{clip.name}[/]: {error}", soft_wrap=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-_OTHER = {"r": "l", "l": "r", "right": "left", "left": "right"}
+_OTHER = {"r": "l", "l": "r", "R": "L", "L": "R", "right": "left", "left": "right"}
 
 
 def mirror_name(name: str, names: frozenset[str]) -> str | None:

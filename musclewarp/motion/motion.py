@@ -55,7 +55,7 @@ class Motion:
         betas: up to 16 shape coefficients, in the space named by `shape_space`.
         gender: 'male', 'female' or 'neutral'.
         source: provenance (file name, sha256, layout, ...).
-        shape_space: whose betas these are: 'smpl' (SMPL and SMPL-H), 'smplx' or 'stand-in'.
+        shape_space: whose betas these are: 'smpl' (SMPL and SMPL-H), 'smplx', 'stand-in' or 'deepmimic'.
 
     Raises:
         FileError: a shape is wrong, a number is not finite, a quaternion is not unit (naming frame and joint),
