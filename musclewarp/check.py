@@ -23,7 +23,7 @@ _COLOURS = {"error": "red", "warning": "yellow"}
 def list_models() -> int:
     """Print a table of the models, and what is missing where one cannot be loaded; 0."""
     table = Table("name", "muscles", "independent coordinates", "mass, kg", "hash")
-    for name in sorted(MODELS):
+    for name in MODELS:
         try:
             model = load_model(name)
         except ModelError as error:  # the files of some models are the user's

@@ -60,13 +60,19 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    sub = command("retarget", _retarget, "Fit recordings (AMASS-layout .npz) to a muscle model.")
-    sub.add_argument("clips", nargs="+", type=Path, metavar="CLIP", help="AMASS-layout npz: SMPL, SMPL-H or SMPL-X")
-    sub.add_argument("--model", default="bimanual", help="bimanual (default) or myofullbody")
+    sub = command("retarget", _retarget, "Fit recordings (AMASS-layout .npz, DeepMimic clips) to a muscle model.")
+    sub.add_argument(
+        "clips",
+        nargs="+",
+        type=Path,
+        metavar="CLIP",
+        help="AMASS-layout npz (SMPL, SMPL-H, SMPL-X), or JSON of DeepMimic",
+    )
+    sub.add_argument("--model", default="bimanual", help="bimanual (default), myofullbody or ms_human_700")
     sub.add_argument("--out", type=Path, default=Path("refs"), help="folder for the references (default: refs)")
     sub.add_argument("--dt", type=float, default=0.02, help="seconds between frames, the control step (default: 0.02)")
     sub.add_argument("--fingers", action="store_true", help="keep the finger joints")
-    sub.add_argument("--body", default="auto", help="auto (default), smpl, smplh, smplx, or stand-in")
+    sub.add_argument("--body", default="auto", help="auto (default), smpl, smplh, smplx, stand-in, or deepmimic")
     sub.add_argument("--overwrite", action="store_true", help="replace references of other recordings, too")
 
     commands.add_parser("fit", help="Train a policy with PPO; `musclewarp fit --help` shows every key.")
@@ -99,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("models", _models, "`models list` the models; `models check NAME` looks for flaws in one.")
     sub.add_argument("action", choices=["list", "check"])
-    sub.add_argument("name", nargs="?", help="the model to check: bimanual or myofullbody")
+    sub.add_argument("name", nargs="?", help="the model to check: bimanual, myofullbody or ms_human_700")
     sub.add_argument("--fingers", action="store_true", help="check it with its finger joints")
     sub.add_argument("--json", type=Path, help="write every finding here")
     sub.add_argument("--fail-on", choices=["error", "warning"], default="error", help="exit with 1 from here on")
@@ -168,7 +174,7 @@ def _models(options: argparse.Namespace) -> int:
         from musclewarp.errors import ConfigError
         from musclewarp.models import MODELS
 
-        raise ConfigError(f"check which model? Choose one of {', '.join(sorted(MODELS))}")
+        raise ConfigError(f"check which model? Choose one of {', '.join(MODELS)}")
     return check_named(options.name, options.fingers, options.json, options.fail_on)
 
 

@@ -25,7 +25,7 @@ def load_model(name: str, fingers: bool = False, physics: PhysicsConfig | None =
         ModelError: `name` is unknown, its files are not there, or it has no fingers to keep.
     """
     if name not in MODELS:
-        raise ModelError(f"unknown model '{name}'; choose one of {', '.join(sorted(MODELS))}")
+        raise ModelError(f"unknown model '{name}'; choose one of {', '.join(MODELS)}")
     layout = MODELS[name]
     if fingers and not layout.finger_parents:
         raise ModelError(f"model '{name}' has no finger joints; load it without fingers")

@@ -57,10 +57,9 @@ class Kinematics:
     ) -> None:
         m = model.mj_model
         self._nv = m.nv
-        if offsets is None:
-            offsets = m.site_pos[model.site_ids] if bodies is None else np.zeros((len(bodies), 3))
         self._bodies = [int(b) for b in (model.site_body_ids if bodies is None else bodies)]
-        self._offsets = self._tensor(offsets, device)
+        default = m.site_pos[model.site_ids] if bodies is None else np.zeros((len(bodies), 3))
+        self._offsets = self._tensor(default if offsets is None else offsets, device)
         needed = {0}
         for body in self._bodies:
             while body:

@@ -74,7 +74,8 @@ class Layout:
     """What a family of models calls the parts of a person.
 
     Attributes:
-        sites: tracking site -> the body that it lies on, at its origin but for `offsets`; the first is the root that others are relative to.
+        sites: tracking site -> the body that it lies on, at its origin but for `offsets`; the first is the root that
+            others are relative to.
         feet: foot ("right", "left") -> the body whose subtree is that foot. Empty for a model without legs.
         floor: name of the floor geom.
         arena_bytes: what MuJoCo may use per world for contacts and constraints, measured with a margin.
@@ -147,8 +148,8 @@ class MuscleModel:
         m = self.mj_model
         digest = hashlib.sha256(" ".join([*self.dof_names, *self.muscles.index, *self.sites]).encode())
         solid = m.geom_type != mujoco.mjtGeom.mjGEOM_MESH
-        for field in _HASHED.split():
-            value = getattr(m, field)[solid] if field.startswith("geom_") else getattr(m, field)
+        for key in _HASHED.split():
+            value = getattr(m, key)[solid] if key.startswith("geom_") else getattr(m, key)
             if real := value.dtype.kind == "f":
                 value = np.where(np.abs(value) < 1e-9, 0.0, value)
             digest.update(np.char.mod("%.6g" if real else "%d", value).tobytes())

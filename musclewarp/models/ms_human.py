@@ -14,32 +14,16 @@ import mujoco
 from musclewarp.errors import ModelError
 from musclewarp.files import data_root
 from musclewarp.models.model import Layout
+from musclewarp.models.myo import FULL_BODY
 
 _ROOT_JOINTS = 6
 _FACING_MINUS_Y = (0.5, 0.5, -0.5, -0.5)  # of the pelvis, whose x axis is forward, and y up
 
 MS_HUMAN_700 = Layout(
-    sites={
-        "pelvis": "pelvis",
-        "upper_body": "lumbar1",
-        "head": "head_neck",
-        **{
-            f"{side}_{site}": f"{body}_{side[0]}"
-            for side in ("left", "right")
-            for site, body in (
-                ("shoulder", "humerus"),
-                ("elbow", "ulna"),
-                ("hand", "proximal_row"),
-                ("hip", "femur"),
-                ("knee", "tibia"),
-                ("ankle", "talus"),
-                ("toes", "toes"),
-            )
-        },
-    },
+    sites={**FULL_BODY.sites, "head": "head_neck", "right_hand": "proximal_row_r", "left_hand": "proximal_row_l"},
     # the body's origin is the joint at the base of the neck; this is where the skull sits on it
     offsets={"head": (0.0216, 0.1179, 0.0)},
-    feet={"right": "calcn_r", "left": "calcn_l"},
+    feet=FULL_BODY.feet,
     floor="floor",
     arena_bytes=4 << 20,
     finger_parents=(),

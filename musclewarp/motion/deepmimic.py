@@ -1,7 +1,7 @@
 """Clips of DeepMimic's `humanoid3d` (Peng et al. 2018, ACM Trans Graph 37:143): JSON, y up, 13 joints.
 
-Its joints become those of SMPL that they are named after, and the other joints of SMPL are stiff. Its arms hang at rest and
-SMPL's are stretched sideways: each arm's rotations are taken from there, so that the same posture comes out.
+Its joints become those of SMPL that they are named after, and the other joints of SMPL are stiff. Its arms hang at
+rest and SMPL's are stretched sideways: each arm's rotations are taken from there, so that the same posture comes out.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _QUATERNIONS = {
 }  # fmt: skip
 _HINGES = {"right_knee": 20, "right_elbow": 29, "left_knee": 34, "left_elbow": 43}
 
-# Each joint from its parent in DeepMimic's T-pose (x left, y up, z forward; its own frame has x forward and z right), m.
-# Published ("AttachX, Y, Z" in data/characters/humanoid3d.txt): hips, knees, ankles, chest = spine1, neck = neck, shoulders from the
-# chest, elbows, wrists. Ours: the points in between on the trunk, and the ends beyond: head, hands, balls of the feet.
+# Each joint from its parent in m, in T-pose and SMPL's frame (x left, y up, z forward; DeepMimic's own has x forward
+# and z right). Published ("AttachX, Y, Z" in data/characters/humanoid3d.txt): hips, knees, ankles, chest (spine1), neck
+# and shoulders from the chest, elbows, wrists. Ours: the points between them, and head, hands and balls of the feet.
 _OFFSETS = {
     "spine1": (0.0, 0.236151, 0.0),
     "spine2": (0.0, 0.075, 0.0),
@@ -72,8 +72,8 @@ def rest_joints() -> NDArray[np.float64]:
 def read_deepmimic(path: str | Path) -> Motion:
     """Read a `humanoid3d` clip: JSON with `Frames`, 44 numbers each, and `Loop` ("wrap" or "none").
 
-    The motion is one of the body that `load_body(kind="deepmimic")` gives; whether the clip is periodic is in `source["loop"]`.
-    Quaternions are normalised, as DeepMimic does.
+    The motion is one of the body that `load_body(kind="deepmimic")` gives; `source["loop"]` says whether it is
+    periodic. Quaternions are normalised, as DeepMimic does.
 
     Raises:
         FileError: no such file, not JSON, truncated, of another character, in other units, or of uneven frame rate;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -211,12 +212,8 @@ def test_damaged_bytes_give_a_motion_or_a_file_error(tmp_path, data):
     )
     skipped = data.draw(st.sampled_from([0, 1, 20, len(whole)]))
     path.write_bytes(whole[:position] + inserted + whole[position + skipped :])
-    try:
-        motion = read_motion(path)
-    except FileError as error:
-        assert str(path) in str(error)
-    else:
-        assert isinstance(motion, Motion)
+    with contextlib.suppress(FileError):
+        assert isinstance(read_motion(path), Motion)
 
 
 @SHARED_FOLDER
