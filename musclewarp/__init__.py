@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from musclewarp.models import MuscleModel, PhysicsConfig, load_model
     from musclewarp.motion.amass import read_amass
     from musclewarp.motion.motion import Motion
+    from musclewarp.motion.reading import read_motion
     from musclewarp.references import Reference
     from musclewarp.references.library import ReferenceLibrary, load_library
 
@@ -35,6 +36,7 @@ _HOMES = {
     "load_model": "models",
     "read_amass": "motion.amass",
     "Motion": "motion.motion",
+    "read_motion": "motion.reading",
     "Reference": "references",
     "ReferenceLibrary": "references.library",
     "load_library": "references.library",
@@ -59,6 +61,7 @@ __all__ = [
     "load_model",
     "load_policy",
     "read_amass",
+    "read_motion",
 ]
 
 try:
