@@ -26,8 +26,8 @@ from musclewarp.engines import Engine, NativeEngine
 from musclewarp.engines.warp import WarpEngine
 from musclewarp.models import MuscleModel, PhysicsConfig, load_model
 
-TIMESTEP = {"bimanual": 0.004, "myofullbody": 0.005}
-SUBSTEPS = {"bimanual": 5, "myofullbody": 4}
+TIMESTEP = {"bimanual": 0.004, "myofullbody": 0.005, "ms_human_700": 0.005}
+SUBSTEPS = {"bimanual": 5, "myofullbody": 4, "ms_human_700": 4}
 BARS = {"qpos": 1e-4, "act": 1e-6, "force_over_peak": 1e-3}
 FREE_RUN_STEPS = (1, 2, 5, 10, 20, 50)
 MANY_CONTACTS = 4

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from musclewarp.models import MuscleModel, PhysicsConfig, load_model
     from musclewarp.motion.amass import read_amass
     from musclewarp.motion.motion import Motion
+    from musclewarp.motion.read import read_motion
     from musclewarp.references import Reference
     from musclewarp.references.library import ReferenceLibrary, load_library
     from musclewarp.references.loop import cut_loop
@@ -36,6 +37,7 @@ _HOMES = {
     "load_model": "models",
     "read_amass": "motion.amass",
     "Motion": "motion.motion",
+    "read_motion": "motion.read",
     "Reference": "references",
     "ReferenceLibrary": "references.library",
     "cut_loop": "references.loop",
@@ -62,6 +64,7 @@ __all__ = [
     "load_model",
     "load_policy",
     "read_amass",
+    "read_motion",
 ]
 
 try:

@@ -11,6 +11,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from musclewarp.errors import ModelError
 from musclewarp.files import write_text
 from musclewarp.models import MODELS, MuscleModel, load_model
 from musclewarp.models.sanity import KINDS, SEVERITIES, check_model
@@ -20,10 +21,14 @@ _COLOURS = {"error": "red", "warning": "yellow"}
 
 
 def list_models() -> int:
-    """Print a table of the models; 0."""
+    """Print a table of the models, and what is missing where one cannot be loaded; 0."""
     table = Table("name", "muscles", "independent coordinates", "mass, kg", "hash")
-    for name in sorted(MODELS):
-        model = load_model(name)
+    for name in MODELS:
+        try:
+            model = load_model(name)
+        except ModelError as error:  # the files of some models are the user's
+            Console(stderr=True).print(f"{name}: {error}", soft_wrap=True)
+            continue
         mass = model.mj_model.body_mass.sum()
         coordinates = str(len(model.couplings.independent))
         table.add_row(name, str(len(model.muscles)), coordinates, f"{mass:.1f}", model.hash[:8])

@@ -61,16 +61,19 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command("retarget", _retarget, "Fit recordings to a muscle model; what is done and unchanged is skipped.")
-    sub.add_argument("clips", nargs="+", type=Path, metavar="PATH", help="recordings, or folders of any depth of them")
-    sub.add_argument("--model", default="bimanual", help="bimanual (default) or myofullbody")
+    text = "recordings (AMASS-layout .npz, DeepMimic clips), or folders of any depth of them"
+    sub.add_argument("clips", nargs="+", type=Path, metavar="PATH", help=text)
+    sub.add_argument("--model", default="bimanual", help="bimanual (default), myofullbody or ms_human_700")
     sub.add_argument("--out", type=Path, default=Path("refs"), help="folder for the references (default: refs)")
     sub.add_argument("--dt", type=float, default=0.02, help="seconds between frames, the control step (default: 0.02)")
     sub.add_argument("--fingers", action="store_true", help="keep the finger joints")
-    sub.add_argument("--body", default="auto", help="auto (default), smpl, smplh, smplx, or stand-in")
+    sub.add_argument("--body", default="auto", help="auto (default), smpl, smplh, smplx, stand-in, or deepmimic")
     sub.add_argument("--workers", type=_workers, help="processes, 0.6 GB each: auto (all cores, default) or a number")
     sub.add_argument("--overwrite", action="store_true", help="replace references of other recordings, too")
 
-    sub = commands.add_parser("references", help="How good references are (inspect); train and test parts (split).")
+    sub = commands.add_parser(
+        "references", help="References that are there: how good (inspect), train and test parts (split), loops (loop)."
+    )
     actions = sub.add_subparsers(dest="action", required=True, metavar="ACTION")
     text = "Print the quality of references, the worst first, what fails a bar in red."
     sub = actions.add_parser("inspect", help=text, description=text)
@@ -87,6 +90,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--index", type=Path, help="CSV of `clip`, `subject` and, without --test-subjects, `split`")
 
+    text = "Cut the part of a reference that repeats: a loop that can be followed for ever."
+    sub = actions.add_parser("loop", help=text, description=text)
+    sub.set_defaults(run=_loop)
+    sub.add_argument("reference", type=Path, help="what `musclewarp retarget` wrote; a little longer than a cycle")
+    sub.add_argument("--out", type=Path, required=True, help="the file to write, NAME.ref.safetensors")
+    text = "seconds; default: from a heel strike to the next of the same foot"
+    sub.add_argument("--times", nargs=2, type=float, metavar=("START", "END"), help=text)
+    sub.add_argument("--straight", action="store_true", help="take a cycle's turn out, so that it leads straight on")
+
     commands.add_parser("fit", help="Train a policy with PPO; `musclewarp fit --help` shows every key.")
 
     sub = command("evaluate", _evaluate, "Run a policy once over every clip, from its first frame, and measure.")
@@ -98,17 +110,6 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--trials", type=Path, help="write every recorded episode into this folder")
     sub.add_argument("--engine", default="auto", help="auto (default), native or warp")
     sub.add_argument("--seconds", type=float, help="for which a loop is followed (default: one cycle)")
-
-    references = commands.add_parser("references", help="Work on references that are there already.")
-    actions = references.add_subparsers(dest="action", required=True, metavar="ACTION")
-    text = "Cut the part of a reference that repeats: a loop that can be followed for ever."
-    sub = actions.add_parser("loop", help=text, description=text)
-    sub.set_defaults(run=_loop)
-    sub.add_argument("reference", type=Path, help="what `musclewarp retarget` wrote; a little longer than a cycle")
-    sub.add_argument("--out", type=Path, required=True, help="the file to write, NAME.ref.safetensors")
-    text = "seconds; default: from a heel strike to the next of the same foot"
-    sub.add_argument("--times", nargs=2, type=float, metavar=("START", "END"), help=text)
-    sub.add_argument("--straight", action="store_true", help="take a cycle's turn out, so that it leads straight on")
 
     sub = command("replay", _replay, "Take the step again that broke a quarantined world.")
     sub.add_argument("dump", type=Path, help="a file that training wrote when a world left the finite numbers")
@@ -129,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("models", _models, "`models list` the models; `models check NAME` looks for flaws in one.")
     sub.add_argument("action", choices=["list", "check"])
-    sub.add_argument("name", nargs="?", help="the model to check: bimanual or myofullbody")
+    sub.add_argument("name", nargs="?", help="the model to check: bimanual, myofullbody or ms_human_700")
     sub.add_argument("--fingers", action="store_true", help="check it with its finger joints")
     sub.add_argument("--json", type=Path, help="write every finding here")
     sub.add_argument("--fail-on", choices=["error", "warning"], default="error", help="exit with 1 from here on")
@@ -227,7 +228,7 @@ def _models(options: argparse.Namespace) -> int:
         from musclewarp.errors import ConfigError
         from musclewarp.models import MODELS
 
-        raise ConfigError(f"check which model? Choose one of {', '.join(sorted(MODELS))}")
+        raise ConfigError(f"check which model? Choose one of {', '.join(MODELS)}")
     return check_named(options.name, options.fingers, options.json, options.fail_on)
 
 

@@ -21,6 +21,11 @@ HEADER_KEY = "musclewarp"
 _UNFINISHED = ".tmp-"
 
 
+def data_root() -> Path:
+    """The folder of recordings, bodies and models (`data/README.md`): `$MUSCLEWARP_DATA`, else `data`."""
+    return Path(os.environ.get("MUSCLEWARP_DATA", "data"))
+
+
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Let `write(temporary)` fill a temporary sibling of `path`, then rename it to `path`.
 

@@ -105,6 +105,14 @@ def data_root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def ms_human(data_root: Path) -> MuscleModel:
+    """MS-Human-700, compiled once a session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MUSCLEWARP_DATA", str(data_root))
+        return load_model("ms_human_700")
+
+
+@pytest.fixture(scope="session")
 def headless_gl() -> None:
     """Skip where nothing can be rendered (no EGL, no OSMesa); fail there if MUSCLEWARP_REQUIRE_GL=1."""
     try:

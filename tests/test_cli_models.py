@@ -83,6 +83,16 @@ def test_list_names_every_model_with_its_muscles(capsys):
         assert any(name in line and muscles in line for line in shown.splitlines())
 
 
+def test_list_goes_on_after_a_model_whose_files_are_not_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MUSCLEWARP_DATA", str(tmp_path))
+    monkeypatch.setattr(check, "MODELS", ("ms_human_700", "bimanual"))
+    monkeypatch.setattr(check, "load_model", load_model)
+    assert main(["models", "list"]) == 0
+    told = capsys.readouterr()
+    assert "bimanual" in told.out
+    assert "put the folder ms_human_700" in told.err
+
+
 def test_no_name_is_asked_for(capsys):
     assert main(["models", "check"]) == 2
     assert "check which model?" in capsys.readouterr().err

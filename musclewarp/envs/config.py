@@ -101,7 +101,7 @@ class EnvConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "rewards", {name: _reward(name, term) for name, term in self.rewards.items()})
         if self.model not in MODELS:
-            raise ConfigError(f"env.model is '{self.model}'; choose one of {', '.join(sorted(MODELS))}")
+            raise ConfigError(f"env.model is '{self.model}'; choose one of {', '.join(MODELS)}")
         if self.num_worlds < 1:
             raise ConfigError(f"env.num_worlds is {self.num_worlds}; it must be at least 1")
         if not self.episode_seconds >= self.physics.control_dt:

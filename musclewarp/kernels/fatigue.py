@@ -32,8 +32,8 @@ PUBLISHED = {
     "hand": (0.00980, 0.00064, 30.0),
     "general": (0.00970, 0.00091, 15.0),
 }
-# Groups of the muscle table for which there is no row of their own; hips were never measured.
-_STAND_INS = {"wrist": "hand", "fingers": "hand", "hip": "general", "other": "general"}
+# Groups of the muscle table for which there is no row of their own; hips and necks were never measured.
+_STAND_INS = {"wrist": "hand", "fingers": "hand", "hip": "general", "neck": "general", "other": "general"}
 TRACKING = 10.0  # LD and LR, 1/s: their authors' choice (Xia and Frey-Law 2008; Looft et al. 2018, Table 4)
 
 
@@ -61,7 +61,7 @@ def published_parameters(
 ) -> FatigueParameters:
     """The published parameters `(M,)` of muscles by joint region or by their group in the muscle table.
 
-    Wrist and finger muscles are given those of the hand's grip, hip muscles those of all regions together.
+    Wrist and finger muscles are given those of the hand's grip, hip and neck muscles those of all regions together.
 
     Raises:
         ConfigError: a region is unknown.

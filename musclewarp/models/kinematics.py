@@ -44,7 +44,7 @@ class Kinematics:
     Args:
         model: whose tree to walk.
         bodies: body id of each point `(S,)`; default: the tracking sites'.
-        offsets: position of each point in its body `(S, 3)` m; default: the body's origin.
+        offsets: position of each point in its body `(S, 3)` m; default: the tracking sites', or the body's origin.
         device: where to compute; the precision is float64.
     """
 
@@ -58,7 +58,8 @@ class Kinematics:
         m = model.mj_model
         self._nv = m.nv
         self._bodies = [int(b) for b in (model.site_body_ids if bodies is None else bodies)]
-        self._offsets = self._tensor(np.zeros((len(self._bodies), 3)) if offsets is None else offsets, device)
+        default = m.site_pos[model.site_ids] if bodies is None else np.zeros((len(bodies), 3))
+        self._offsets = self._tensor(default if offsets is None else offsets, device)
         needed = {0}
         for body in self._bodies:
             while body:

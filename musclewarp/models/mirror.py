@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-_OTHER = {"r": "l", "l": "r", "right": "left", "left": "right"}
+_OTHER = {"r": "l", "l": "r", "R": "L", "L": "R", "right": "left", "left": "right"}
 
 
 def mirror_name(name: str, names: frozenset[str]) -> str | None:
@@ -24,7 +24,7 @@ def mirror_name(name: str, names: frozenset[str]) -> str | None:
     """
     parts = name.split("_")
     if not any(part in _OTHER for part in parts):
-        return next((other for other in (f"{name}_left", f"{name}_l") if other in names), name)
+        return next((other for other in (f"{name}_left", f"{name}_l", f"{name}_L") if other in names), name)
     swapped = "_".join(_OTHER.get(part, part) for part in parts)
     bare = "_".join(part for part in parts if part not in _OTHER)
     return next((other for other in (swapped, bare) if other in names and other != name), None)

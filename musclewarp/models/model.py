@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import mujoco
 import numpy as np
@@ -74,11 +74,15 @@ class Layout:
     """What a family of models calls the parts of a person.
 
     Attributes:
-        sites: tracking site -> the body at whose origin it lies; the first is the root that others are relative to.
+        sites: tracking site -> the body that it lies on, at its origin but for `offsets`; the first is the root that
+            others are relative to.
         feet: foot ("right", "left") -> the body whose subtree is that foot. Empty for a model without legs.
         floor: name of the floor geom.
         arena_bytes: what MuJoCo may use per world for contacts and constraints, measured with a margin.
         finger_parents: the bodies below which every joint is a finger's.
+        rest: angles in rad of a relaxed posture, of the joints of both arms, named without their side.
+        t_pose: angles that stretch the arms to the sides, palms down, likewise.
+        offsets: where a tracking site lies in its body, m, if not at its origin.
     """
 
     sites: Mapping[str, str]
@@ -86,6 +90,9 @@ class Layout:
     floor: str
     arena_bytes: int
     finger_parents: Sequence[str]
+    rest: Mapping[str, float] = field(default_factory=dict[str, float])
+    t_pose: Mapping[str, float] = field(default_factory=dict[str, float])
+    offsets: Mapping[str, tuple[float, float, float]] = field(default_factory=dict[str, tuple[float, float, float]])
 
 
 class MuscleModel:
@@ -93,6 +100,7 @@ class MuscleModel:
 
     Attributes:
         name: what `load_model` calls it.
+        layout: what the model's family calls the parts of a person.
         mj_model: the compiled `mujoco.MjModel`, bones and all.
         stepped: the same without what is only looked at: what all engines step. Geoms and sites have other ids.
         physics: time step and substeps, the latter being the engines'.
@@ -115,6 +123,7 @@ class MuscleModel:
             actuator.ctrllimited = True
             actuator.ctrlrange = [0.0, 1.0]
         self.name = name
+        self.layout = layout
         self.physics = physics
         self.mj_model = mj_model = spec.compile()
         for joint in np.flatnonzero(mj_model.jnt_type == mujoco.mjtJoint.mjJNT_BALL):
@@ -139,8 +148,8 @@ class MuscleModel:
         m = self.mj_model
         digest = hashlib.sha256(" ".join([*self.dof_names, *self.muscles.index, *self.sites]).encode())
         solid = m.geom_type != mujoco.mjtGeom.mjGEOM_MESH
-        for field in _HASHED.split():
-            value = getattr(m, field)[solid] if field.startswith("geom_") else getattr(m, field)
+        for key in _HASHED.split():
+            value = getattr(m, key)[solid] if key.startswith("geom_") else getattr(m, key)
             if real := value.dtype.kind == "f":
                 value = np.where(np.abs(value) < 1e-9, 0.0, value)
             digest.update(np.char.mod("%.6g" if real else "%d", value).tobytes())
@@ -166,6 +175,21 @@ class MuscleModel:
     def joint_qpos(self) -> np.ndarray:
         """qpos index `(J,)` of each of `joint_dofs`."""
         return self.mj_model.jnt_qposadr[self.mj_model.dof_jntid[self.joint_dofs]]
+
+    def posture(self, angles: Mapping[str, float]) -> np.ndarray:
+        """The default posture `(nq,)` with both sides' joints, named without their side, at `angles` in rad.
+
+        Raises:
+            ModelError: there is no such joint.
+        """
+        qpos = self.mj_model.qpos0.copy()
+        for name, angle in angles.items():
+            for side in ("r", "l"):
+                try:
+                    qpos[self.mj_model.joint(f"{name}_{side}").qposadr[0]] = angle
+                except KeyError as error:
+                    raise ModelError(f"model '{self.name}' has no joint '{name}_{side}'") from error
+        return self.couplings.project_qpos(torch.from_numpy(qpos)).numpy()
 
     @functools.cached_property
     def standing_root_height(self) -> float:
@@ -273,7 +297,7 @@ def _instrument(spec: mujoco.MjSpec, layout: Layout) -> None:
         body = spec.body(body_name)
         if body is None:
             raise ModelError(f"no body '{body_name}' for the tracking site '{site}'")
-        body.add_site(name=f"{site}_mimic", pos=[0, 0, 0], size=[0.01] * 3, group=4)
+        body.add_site(name=f"{site}_mimic", pos=layout.offsets.get(site, (0.0, 0.0, 0.0)), size=[0.01] * 3, group=4)
         for quantity, kind in (
             ("pos", mujoco.mjtSensor.mjSENS_FRAMEPOS),
             ("quat", mujoco.mjtSensor.mjSENS_FRAMEQUAT),

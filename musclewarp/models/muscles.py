@@ -11,7 +11,8 @@ from musclewarp.errors import ModelError
 from musclewarp.models.couplings import Couplings
 
 _JOINT_GROUPS = (  # the start of a joint's name -> the group of the muscles that act on it most
-    (("flex_extension", "lat_bending", "axial_rotation", "Abs", "L1", "L2", "L3", "L4"), "trunk"),
+    (("flex_extension", "lat_bending", "axial_rotation", "Abs", "L1", "L2", "L3", "L4", "L5", "T12"), "trunk"),
+    (("T1_head_neck",), "neck"),
     (("elv_angle", "shoulder", "sterno", "acromio", "unrot"), "shoulder"),
     (("elbow",), "elbow"),
     (("pro_sup", "deviation", "flexion"), "wrist"),
@@ -39,7 +40,7 @@ def muscle_table(model: mujoco.MjModel, couplings: Couplings) -> pd.DataFrame:
     optimal = np.ptp(length_range, axis=1) / np.ptp(normalised, axis=1)
     return pd.DataFrame(
         {
-            "side": ["left" if name.endswith(("_l", "_left")) else "right" for name in names],
+            "side": ["left" if name.lower().endswith(("_l", "_left")) else "right" for name in names],
             "group": _groups(model, couplings),
             "peak_force": model.actuator_gainprm[:, 2],
             "optimal_fibre_length": optimal,

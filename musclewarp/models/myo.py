@@ -5,6 +5,8 @@ With the fingers fixed, the default here, 354 and 64 muscles remain.
 
 from __future__ import annotations
 
+import math
+
 import mujoco
 import musclemimic_models
 
@@ -22,12 +24,17 @@ _LEG_SITES = {
 }
 _HANDS = ("lunate_r", "lunate_l")
 
+_REST = {"shoulder_elv": 0.5, "elbow_flex": 0.5, "elv_angle": 0.5}
+_T_POSE = {"shoulder_elv": math.pi / 2}
+
 BIMANUAL = Layout(
     sites={"upper_body": "thorax", **_ARM_SITES},
     feet={},
     floor="floor",
     arena_bytes=2 << 20,
     finger_parents=_HANDS,
+    rest=_REST,
+    t_pose=_T_POSE,
 )
 FULL_BODY = Layout(
     sites={"pelvis": "pelvis", "upper_body": "lumbar1", "head": "head", **_ARM_SITES, **_LEG_SITES},
@@ -35,6 +42,8 @@ FULL_BODY = Layout(
     floor="floor",
     arena_bytes=12 << 20,
     finger_parents=_HANDS,
+    rest=_REST,
+    t_pose=_T_POSE,
 )
 
 

@@ -5,7 +5,6 @@ Both run through the same `smplx` layer, and have SMPL's rest frame: y up, x to 
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -21,17 +20,19 @@ from smplx.utils import Struct
 from smplx.vertex_ids import vertex_ids as smplx_vertex_ids
 
 from musclewarp.errors import ConfigError, FileError
-from musclewarp.motion import rotations, stand_in
+from musclewarp.files import data_root
+from musclewarp.motion import deepmimic, rotations, stand_in
 from musclewarp.motion.motion import GENDERS, NUM_BETAS, SMPL_JOINTS, SMPL_PARENTS, Motion
 from musclewarp.motion.pickles import read_body_file
 from musclewarp.motion.stand_in import SHAPE_AXES
 
-__all__ = ["SHAPE_AXES", "Body", "BodyLayer", "JointTrajectory", "StandInBody", "load_body"]
+__all__ = ["SHAPE_AXES", "Body", "BodyLayer", "JointTrajectory", "StandInBody", "body_of", "load_body"]
 
+_OPEN = ("stand-in", deepmimic.SHAPE_SPACE)
 KINDS = ("smplh", "smpl", "smplx")  # the order of preference: AMASS is mostly SMPL-H
 FRAMES_AT_ONCE = 128
 # Where SMPL's hand joints are in bodies with fingers: the first joint of the middle finger.
-_HANDS = {"smpl": (22, 23), "stand-in": (22, 23), "smplh": (25, 40), "smplx": (28, 43)}
+_HANDS = {"smpl": (22, 23), "stand-in": (22, 23), "deepmimic": (22, 23), "smplh": (25, 40), "smplx": (28, 43)}
 
 
 class JointTrajectory(NamedTuple):
@@ -68,10 +69,10 @@ class BodyLayer(smplx.SMPLLayer):
 
 
 class StandInBody(BodyLayer):
-    """The open body of `stand_in`, whose ten shape axes are `SHAPE_AXES`."""
+    """The open body of `stand_in`, whose ten shape axes are `SHAPE_AXES`, around rest joints `(24, 3)` m if given."""
 
-    def __init__(self, gender: str = "neutral") -> None:
-        super().__init__(stand_in.model_arrays(gender), gender, stand_in.VERTEX_IDS)
+    def __init__(self, gender: str = "neutral", joints: NDArray[np.float64] | None = None) -> None:
+        super().__init__(stand_in.model_arrays(gender, joints), gender, stand_in.VERTEX_IDS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +80,7 @@ class Body:
     """A skeleton that motions can move.
 
     Attributes:
-        name: 'smplh', 'smpl', 'smplx' or 'stand-in'.
+        name: 'smplh', 'smpl', 'smplx', 'stand-in' or 'deepmimic'.
         gender: 'male', 'female' or 'neutral'.
         module: the `smplx` layer, in float64; it takes rotation matrices.
         file: the licensed file it came from, None for the stand-in.
@@ -92,7 +93,7 @@ class Body:
 
     @property
     def shape_space(self) -> str:
-        """Whose betas it takes: 'smpl' (SMPL and SMPL-H), 'smplx' or 'stand-in'."""
+        """Whose betas it takes: 'smpl' (SMPL and SMPL-H), or its name."""
         return "smpl" if self.name == "smplh" else self.name
 
     def rest_joints(self, betas: torch.Tensor) -> torch.Tensor:
@@ -157,7 +158,8 @@ def load_body(gender: str = "neutral", kind: str = "auto", root: str | Path | No
 
     Args:
         gender: 'male', 'female' or 'neutral'.
-        kind: 'smplh', 'smpl', 'smplx', 'stand-in', or 'auto': the first of these that is there.
+        kind: 'smplh', 'smpl', 'smplx', 'stand-in', or 'auto': the first of these that is there; or 'deepmimic', the
+            skeleton of that character.
         root: the data root, by default `$MUSCLEWARP_DATA`, else `data`; licensed files are in its `bodies/<kind>/`.
 
     Raises:
@@ -166,9 +168,11 @@ def load_body(gender: str = "neutral", kind: str = "auto", root: str | Path | No
     """
     if gender not in GENDERS:
         raise ConfigError(f"body gender is {gender!r}, expected one of {', '.join(GENDERS)}")
-    if kind not in ("auto", "stand-in", *KINDS):
-        raise ConfigError(f"body kind is {kind!r}, expected one of auto, stand-in, {', '.join(KINDS)}")
-    folder = Path(root if root is not None else os.environ.get("MUSCLEWARP_DATA", "data")) / "bodies"
+    if kind not in ("auto", *KINDS, *_OPEN):
+        raise ConfigError(f"body kind is {kind!r}, expected one of auto, {', '.join((*KINDS, *_OPEN))}")
+    if kind == deepmimic.SHAPE_SPACE:
+        return Body(kind, gender, StandInBody(gender, deepmimic.rest_joints()))
+    folder = (data_root() if root is None else Path(root)) / "bodies"
     for name in KINDS if kind == "auto" else (kind,):
         file = _find(folder / name, gender)
         if file is not None:
@@ -176,6 +180,20 @@ def load_body(gender: str = "neutral", kind: str = "auto", root: str | Path | No
     if kind in KINDS:
         raise FileError(f"{folder / kind}: no {gender} body (.pkl or .npz); data/README.md tells where to get it")
     return Body("stand-in", gender, StandInBody(gender))
+
+
+def body_of(motion: Motion, kind: str = "auto", root: str | Path | None = None) -> Body:
+    """The body that `motion` moves: DeepMimic's own skeleton for its clips, else `load_body` of the motion's gender.
+
+    Raises:
+        ConfigError, FileError: as `load_body`.
+    """
+    return load_body(motion.gender, body_kind(motion.shape_space, kind), root)
+
+
+def body_kind(shape_space: str, kind: str = "auto") -> str:
+    """What to ask `load_body` for, to move a motion of this shape space: "auto" is DeepMimic's own for its clips."""
+    return shape_space if kind == "auto" and shape_space == deepmimic.SHAPE_SPACE else kind
 
 
 def _find(folder: Path, gender: str) -> Path | None:

@@ -46,6 +46,17 @@ UNIT_TOLERANCE = 1e-6
 class Motion:
     """A recording on the SMPL skeleton. The arrays are float64 copies that nobody can write to.
 
+    By hand, somebody who stands and raises the left arm sideways for a second:
+
+    >>> import numpy as np
+    >>> from musclewarp.motion import rotations
+    >>> turns = np.tile(rotations.IDENTITY, (51, 24, 1))
+    >>> turns[:, 0] = rotations.from_rotvec([np.pi / 2, 0, 0])  # upright in a world with z up, facing -y
+    >>> lowered = np.pi / 2 * np.linspace(-1, 0, 51)  # rad; the rest posture is a T-pose
+    >>> turns[:, SMPL_JOINTS.index("left_shoulder")] = rotations.from_rotvec(lowered[:, None] * [0, 0, 1])
+    >>> Motion("raise", turns, translation=np.zeros((51, 3)), fps=50.0).duration
+    1.0
+
     Attributes:
         name: of the clip.
         rotations: `(T, 24, 4)` unit quaternions wxyz, each joint relative to its parent in the order of `SMPL_JOINTS`;
@@ -55,7 +66,7 @@ class Motion:
         betas: up to 16 shape coefficients, in the space named by `shape_space`.
         gender: 'male', 'female' or 'neutral'.
         source: provenance (file name, sha256, layout, ...).
-        shape_space: whose betas these are: 'smpl' (SMPL and SMPL-H), 'smplx' or 'stand-in'.
+        shape_space: whose betas these are: 'smpl' (SMPL and SMPL-H), 'smplx', 'stand-in' or 'deepmimic'.
 
     Raises:
         FileError: a shape is wrong, a number is not finite, a quaternion is not unit (naming frame and joint),

@@ -121,9 +121,12 @@ def shape_axes(joints: NDArray[np.float64]) -> NDArray[np.float64]:
     return changes
 
 
-def model_arrays(gender: str) -> dict[str, NDArray[np.generic]]:
-    """The arrays of an SMPL model file, as `pickles.read_body_file` gives them, with 16 shape dimensions."""
-    joints = rest_joints(gender)
+def model_arrays(gender: str, joints: NDArray[np.float64] | None = None) -> dict[str, NDArray[np.generic]]:
+    """The arrays of an SMPL model file, as `pickles.read_body_file` gives them, with 16 shape dimensions.
+
+    Around rest joints `(24, 3)` m of its own, in T-pose with the pelvis at the origin, or those of `gender`.
+    """
+    joints = rest_joints(gender) if joints is None else joints
     skin = [SMPL_JOINTS.index(joint) for joint, _ in _POINTS.values()]
     owner = np.array([*np.repeat(np.arange(len(joints)), len(_TETRAHEDRON)), *skin])
     around = np.array([*np.tile(_TETRAHEDRON, (len(joints), 1)), *(STATURE[gender] * o for _, o in _POINTS.values())])

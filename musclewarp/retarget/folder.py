@@ -12,7 +12,7 @@ import json
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 from musclewarp.errors import ConfigError, FileError, MusclewarpError
 from musclewarp.files import only_writer, remove_unfinished
 from musclewarp.models import PhysicsConfig, load_model
-from musclewarp.motion.body import Body, load_body
+from musclewarp.motion.body import Body, body_kind, load_body
 from musclewarp.motion.read import find_motions, read_motion
 from musclewarp.processes import run_in_processes
 from musclewarp.references.manifest import Entry, Failure, read_entry, scan, write_manifest
@@ -193,7 +193,6 @@ class Retargeter:
         self.settings, self.out = settings, out
         physics = PhysicsConfig(timestep=settings.dt / 4, substeps=4)
         self.model = load_model(settings.model, settings.fingers, physics)
-        self.body: Callable[[str], Body] = functools.cache(lambda gender: load_body(gender, settings.body))
 
     def judge(self, clip: Clip, entry: Entry | None, overwrite: bool) -> Outcome | None:
         """What is known of `clip` without retargeting it, `entry` being what lies in its place; None: nothing."""
@@ -207,7 +206,7 @@ class Retargeter:
         source = entry.source
         if source.get("sha256") == digest:
             made_so = (entry.model_hash, source.get("settings"), source.get("body"))
-            now = (self.model.hash, self.settings.recorded(), self._body_name(source.get("gender", "neutral")))
+            now = (self.model.hash, self.settings.recorded(), self._body_name(source))
             return Outcome(clip, entry, skipped=True) if made_so == now else None
         if overwrite or source.get("place") == _place(clip.path):
             return None
@@ -232,7 +231,7 @@ class Retargeter:
         started = time.perf_counter()
         with warnings.catch_warnings(record=True) as caught:
             motion = dataclasses.replace(read_motion(clip.path), name=clip.name)
-            reference = retarget(motion, self.model, self.settings.dt, self.body(motion.gender))
+            reference = retarget(motion, self.model, self.settings.dt, self._body(motion.gender, motion.shape_space))
         source = {**reference.source, "place": _place(clip.path), "settings": self.settings.recorded()}
         path = dataclasses.replace(reference, source=source).save(self.out / f"{clip.name}{SUFFIX}")
         return dataclasses.replace(
@@ -241,9 +240,13 @@ class Retargeter:
             warnings=tuple(str(warning.message) for warning in caught),
         )
 
-    def _body_name(self, gender: str) -> str:
+    @functools.cache  # noqa: B019 (one retargeter a process)
+    def _body(self, gender: str, shape_space: str) -> Body:
+        return load_body(gender, body_kind(shape_space, self.settings.body))
+
+    def _body_name(self, source: Mapping[str, Any]) -> str:
         try:
-            return self.body(gender).name
+            return self._body(source.get("gender", "neutral"), source.get("shape_space", "smpl")).name
         except MusclewarpError:
             return ""  # who retargets will hear of it
 

@@ -338,11 +338,7 @@ def _second_difference_bands(frames: int) -> Floats:
 
 def rest_posture(model: MuscleModel) -> Floats:
     """A relaxed posture `(nq,)`, away from the shoulder's singularity with hanging arms."""
-    qpos = model.mj_model.qpos0.copy()
-    for side in ("r", "l"):
-        for joint, angle in (("shoulder_elv", 0.5), ("elbow_flex", 0.5), ("elv_angle", 0.5)):
-            qpos[model.mj_model.joint(f"{joint}_{side}").qposadr[0]] = angle
-    return model.couplings.project_qpos(torch.from_numpy(qpos)).numpy()
+    return model.posture(model.layout.rest)
 
 
 def independent_bounds(model: MuscleModel, margin: float) -> tuple[Floats, Floats]:

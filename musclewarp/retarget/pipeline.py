@@ -14,7 +14,7 @@ from musclewarp.dynamics import accelerations, optimize_activations
 from musclewarp.errors import FileError
 from musclewarp.models import MuscleModel
 from musclewarp.motion import rotations
-from musclewarp.motion.body import Body, load_body
+from musclewarp.motion.body import Body, body_of
 from musclewarp.motion.motion import SMPL_JOINTS, Motion
 from musclewarp.references.quality import lowest_foot_heights, reference_quality
 from musclewarp.references.reference import Reference, make_reference
@@ -43,9 +43,9 @@ def retarget(
 
     Args:
         motion: the recording.
-        model: MyoBimanualArm (in the thorax frame) or MyoFullBody.
+        model: a whole body, or MyoBimanualArm (in the thorax frame).
         dt: s between frames of the reference; default: the model's control step.
-        body: whose skeleton `motion` drives; default: the user's licensed body of its gender, else the stand-in.
+        body: whose skeleton `motion` drives; default: its own, see `body_of`.
         config: weights of the inverse kinematics.
         on_iteration: called with (step, cost) as the inverse kinematics proceeds.
 
@@ -53,7 +53,7 @@ def retarget(
         FileError: the clip is too short for the control rate.
     """
     dt = dt or model.physics.control_dt
-    body = body or load_body(motion.gender)
+    body = body or body_of(motion)
     resampled = resample(motion, dt)
     rest = body.joints(rest_motion(motion))
     targets = make_targets(model, body.joints(resampled), rest)
@@ -69,7 +69,13 @@ def retarget(
         dt,
         name=motion.name,
         target_positions=positions,
-        source={**motion.source, "body": body.name, "fps": motion.fps, "gender": motion.gender},
+        source={
+            **motion.source,
+            "body": body.name,
+            "fps": motion.fps,
+            "gender": motion.gender,
+            "shape_space": motion.shape_space,
+        },
     )
     quality = reference_quality(model, reference)
     if not model.has_free_root:  # what stands on the ground needs the ground's forces, which a recording does not have

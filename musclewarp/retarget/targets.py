@@ -65,10 +65,7 @@ class Targets:
 
 def t_pose(model: MuscleModel) -> Floats:
     """The model's posture `(nq,)` that matches SMPL's rest: arms stretched to the sides, palms down."""
-    qpos = model.mj_model.qpos0.copy()
-    for side in ("r", "l"):
-        qpos[model.mj_model.joint(f"shoulder_elv_{side}").qposadr[0]] = np.pi / 2
-    return model.couplings.project_qpos(torch.from_numpy(qpos)).numpy()
+    return model.posture(model.layout.t_pose)
 
 
 def make_targets(model: MuscleModel, motion: JointTrajectory, rest: JointTrajectory) -> Targets:
