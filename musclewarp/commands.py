@@ -32,6 +32,7 @@ from musclewarp.motion.motion import Motion
 from musclewarp.references.library import load_library
 from musclewarp.references.reference import SUFFIX, Reference
 from musclewarp.retarget import retarget
+from musclewarp.retarget.quality import quality_row, write_quality
 
 _SOURCE = Path(__file__).resolve().parents[1]
 _ROWS = (  # metric, how a person reads it, factor
@@ -53,7 +54,7 @@ def retarget_clips(
     body: str = "auto",
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write a reference, and its quality as JSON beside it, for every clip; a bad clip is reported and passed over.
+    """Write a reference for every clip, and `quality.json` beside them; a bad clip is reported and passed over.
 
     So is one whose reference would replace another recording's, unless `overwrite`.
 
@@ -74,6 +75,7 @@ def retarget_clips(
     console = Console(stderr=True)
     model = load_model(model_name, fingers, PhysicsConfig(timestep=dt / 4, substeps=4))
     written: list[Path] = []
+    rows: list[dict[str, str | float | None]] = []
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("retargeting", total=len(clips))
         for clip in clips:
@@ -88,16 +90,17 @@ def retarget_clips(
             except MusclewarpError as error:
                 console.print(f"[red]{clip.name}[/]: {error}", soft_wrap=True)
             else:
-                quality = dict(reference.quality)
-                write_text(path.with_name(f"{motion.name}.quality.json"), json.dumps(quality, indent=2) + "\n")
                 written.append(path)
                 seconds = time.perf_counter() - started
+                rows.append(quality_row(clip.stem, reference.quality, reference.num_frames / seconds))
                 console.print(
                     f"{path}: {reference.num_frames} frames in {seconds:.1f} s, "
-                    f"{100 * quality['target_error_m']:.1f} cm from the scaled recording",
+                    f"{100 * reference.quality['target_rmse_m']:.1f} cm from its targets",
                     soft_wrap=True,
                 )
             progress.advance(task)
+    if rows:
+        write_quality(out, rows)
     return written
 
 

@@ -302,10 +302,13 @@ def test_a_bad_clip_does_not_stop_the_good_one(workshop, tmp_path, capsys):
         short = {key: value[:120] if key in ("poses", "trans") else value for key, value in clip.items()}
     np.savez(tmp_path / "short.npz", **short)
     assert main(["retarget", str(workshop / "nan.npz"), str(tmp_path / "short.npz"), "--out", str(tmp_path / "o")]) == 2
-    assert {path.name for path in (tmp_path / "o").iterdir()} == {f"short{SUFFIX}", "short.quality.json"}
+    assert {path.name for path in (tmp_path / "o").iterdir()} == {f"short{SUFFIX}", "quality.json"}
     assert "nan.npz" in capsys.readouterr().err
-    quality = json.loads((tmp_path / "o" / "short.quality.json").read_text())
-    assert quality["target_error_m"] < 0.05
+    [row] = json.loads((tmp_path / "o" / "quality.json").read_text())
+    assert row["clip"] == "short"
+    assert row["coupling_residual_max"] < 1e-9
+    assert row["frames_per_s"] > 0
+    assert row["skate_mps"] is None  # arms do not walk
     assert read_amass(tmp_path / "short.npz").num_frames == 120
 
 
@@ -325,7 +328,7 @@ def test_a_reference_of_another_recording_is_replaced_only_when_asked_to(worksho
         made.append(motion.source["sha256"])
         qpos = np.tile(model.mj_model.qpos0, (2, 1))
         reference = make_reference(model, qpos, dt, motion.name, source=motion.source)
-        return replace(reference, quality={"target_error_m": 0.0})
+        return replace(reference, quality={"target_rmse_m": 0.0})
 
     made, path = [], tmp_path / "o" / f"arms{SUFFIX}"
     monkeypatch.setattr(commands, "retarget", make)
