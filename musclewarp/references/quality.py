@@ -88,7 +88,7 @@ def derivative(values: Floats, dt: float, order: int) -> Floats:
     return np.diff(at_rate, n=order, axis=0) * SMOOTHNESS_RATE**order
 
 
-def resample_spline(values: Floats, dt: float, times: Floats) -> Floats:
+def resample_spline(values: Floats, dt: float, times: NDArray[np.floating]) -> Floats:
     """`values (T, ...)`, sampled every `dt` s from 0, at `times`, by a spline through them (cubic, if T allows)."""
     knots = np.arange(len(values)) * dt
     return make_interp_spline(knots, values, k=min(3, len(values) - 1))(np.clip(times, 0.0, knots[-1]))

@@ -135,4 +135,4 @@ def _debounced(contact: Bools, frames: int) -> Bools:
     line, pad = np.ones((frames, 1), bool), 2 * frames
     padded = np.pad(contact, ((pad, pad), (0, 0)), mode="edge")
     padded = scipy.ndimage.binary_opening(scipy.ndimage.binary_closing(padded, line), line)
-    return padded[pad:-pad]
+    return np.asarray(padded[pad:-pad], dtype=np.bool_)

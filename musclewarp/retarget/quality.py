@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,7 @@ QUALITY_KEYS = (
     "frames_per_s",
 )
 FLOATING = 0.010  # m, above which a foot in stance is said to float
-# site -> the SMPL joint whose place in the body is the same; of `upper_body` that is true of arms alone only, their root
+# site -> the SMPL joint that is at the same place in the body
 _JOINTS = {"pelvis": "pelvis", "head": "head"} | {
     f"{side}_{site}": f"{side}_{joint}"
     for side in SIDES
@@ -66,7 +67,7 @@ def recording_quality(
     - models with feet, where the recording's feet have any contact (`contacts`, the plain published definition):
       `stance_floating_m` and `stance_floating_fraction`: how far the lowest point of a foot's geoms is above the floor
       while its toe or heel is labelled, mean, and share over 10 mm; `skate_mps`: mean horizontal speed of toe bodies
-      while the toe, and of ankles while the heel is labelled; `recording_skate_mps`: the same of the recording's joints.
+      while the toe, of ankles while the heel is labelled; `recording_skate_mps`: the same of the recording's joints.
 
     Args:
         model: of the reference.
@@ -78,7 +79,7 @@ def recording_quality(
     quality = {"position_rmse_m": rms(table["position_rmse_m"].dropna().to_numpy())}
     if target_rotations is not None:
         quality["orientation_rmse_rad"] = rms(table["orientation_rmse_rad"].dropna().to_numpy())
-    for order, name, unit in ((2, "acceleration", "m_s2"), (3, "jerk", "m_s3")):
+    for name, unit in (("acceleration", "m_s2"), ("jerk", "m_s3")):
         own, recorded = (rms(table[f"{who}{name}_rms"].dropna().to_numpy()) for who in ("", "recording_"))
         quality |= {f"site_{name}_rms_{unit}": own, f"recording_{name}_rms_{unit}": recorded}
         if recorded > 1e-6:
@@ -158,7 +159,7 @@ def quality_row(clip: str, quality: Mapping[str, float], frames_per_s: float) ->
     return {"clip": clip} | {key: known.get(key) for key in QUALITY_KEYS}
 
 
-def write_quality(folder: Path, rows: Iterable[Mapping[str, str | float | None]]) -> Path:
+def write_quality(folder: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     """Write rows to `quality.json` in a folder of references, sorted by clip; clips that it had before stay.
 
     Raises:
@@ -169,7 +170,9 @@ def write_quality(folder: Path, rows: Iterable[Mapping[str, str | float | None]]
         before = json.loads(path.read_text()) if path.exists() else []
         merged = {row["clip"]: row for row in (*before, *rows)}
     except (ValueError, TypeError, KeyError) as error:
-        raise FileError(f"{path} is not a list of quality figures ({error}); remove it, or choose another --out") from None
+        raise FileError(
+            f"{path} is not a list of quality figures ({error}); remove it, or choose another --out"
+        ) from None
     text = json.dumps([merged[clip] for clip in sorted(merged)], indent=2, allow_nan=False)
     write_text(path, text + "\n")
     return path
