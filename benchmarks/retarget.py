@@ -32,6 +32,7 @@ from musclewarp.models import MuscleModel, PhysicsConfig, load_model
 from musclewarp.motion.amass import read_amass
 from musclewarp.motion.body import load_body
 from musclewarp.references.library import find_references
+from musclewarp.references.muscle_paths import muscle_paths
 from musclewarp.references.reference import Reference
 from musclewarp.retarget import retarget
 from musclewarp.retarget.feasible import solve_feasible
@@ -105,7 +106,7 @@ def measure(path: Path, model: MuscleModel, body: str, dt: float, mink: MinkSolv
         figures |= against_mink(mink, make_targets(
             model, person.joints(resample(motion, dt)), person.joints(rest_motion(motion))
         ), dt)  # fmt: skip
-    return _row(path.stem, reference, figures)
+    return _row(path.stem, model, reference, figures)
 
 
 def against_mink(mink: MinkSolver, targets: Any, dt: float) -> dict[str, float]:
@@ -127,21 +128,28 @@ def against_mink(mink: MinkSolver, targets: Any, dt: float) -> dict[str, float]:
     }
 
 
-def read_references(folders: Sequence[Path]) -> list[dict[str, Any]]:
+def read_references(folders: Sequence[Path], model: MuscleModel) -> list[dict[str, Any]]:
     """Figures that references carry, with the speed from `quality.json` beside them."""
     rows = []
     for path in find_references(list(folders)):
-        reference, beside = Reference.load(path), path.with_name(QUALITY_FILE)
+        reference, beside = Reference.load(path, model), path.with_name(QUALITY_FILE)
         speeds = {row["clip"]: row["frames_per_s"] for row in json.loads(beside.read_text())} if beside.exists() else {}
         figures = {**reference.quality, "frames_per_s": speeds.get(reference.name)}
-        rows.append(_row(reference.name, reference, figures))
+        rows.append(_row(reference.name, model, reference, figures))
     return rows
 
 
-def _row(clip: str, reference: Reference, figures: dict[str, Any]) -> dict[str, Any]:
+def _row(clip: str, model: MuscleModel, reference: Reference, figures: dict[str, Any]) -> dict[str, Any]:
     if figures.get("recording_skate_mps"):
         figures["skate_ratio"] = figures["skate_mps"] / figures["recording_skate_mps"]
-    return {"clip": clip, "frames": reference.num_frames, **figures}
+    paths = muscle_paths(model, reference.qpos)
+    by_kind = dict(tuple(paths.events().groupby("kind")))
+    named: dict[str, Any] = {
+        kind: {str(muscle): frames.tolist() for muscle, frames in events.groupby("muscle")["frame"]}
+        for kind, events in by_kind.items()
+    }
+    named["out_of_range"] = paths.out_of_range()["fraction"].round(3).to_dict()
+    return {"clip": clip, "frames": reference.num_frames, **figures, "muscles": named}
 
 
 def summary(rows: Sequence[Figures]) -> dict[str, dict[str, float]]:
@@ -205,6 +213,9 @@ def show(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     console.print(table)
     missed = sum(bool(failures(row)) for row in rows)
     console.print(f"{missed} of {len(rows)} clips miss a bar")
+    for row in rows:
+        for muscle, frames in row["muscles"].get("break", {}).items():
+            console.print(f"{row['clip']}: tendon inconsistent: {muscle} in frames {frames}", soft_wrap=True)
     if not few:
         for clip in worst_clips(rows):
             console.print(f"{clip['clip']}: {'; '.join(clip['misses'])}", soft_wrap=True)
@@ -227,12 +238,11 @@ def main() -> None:
         parser.error("give clips, or --references")
     console = Console(stderr=options.json, width=150)
     packages = {name: version(name) for name in ("musclewarp", "mujoco", "torch")}
-    rows, failed = [], {}
+    model, rows, failed = load_model(options.model, physics=PhysicsConfig(options.dt / 4, 4)), [], {}
     if options.references:
-        rows = read_references(options.references)
+        rows = read_references(options.references, model)
     else:
         packages |= versions() if options.mink else {}
-        model = load_model(options.model, physics=PhysicsConfig(options.dt / 4, 4))
         mink = MinkSolver(model, options.mink_tolerance) if options.mink else None
         paths = [p for path in options.clips for p in (sorted(path.glob("*.npz")) if path.is_dir() else [path])]
         for path in track(paths, "retargeting", console=Console(stderr=True), transient=True):
