@@ -57,7 +57,7 @@ class MinkSolver:
         import mink
 
         self.model, self.tolerance, self.config, self.mink = model, tolerance, config or IKConfig(), mink
-        self.mj_model = m = copy.copy(model.mj_model)
+        self.mj_model = m = copy.copy(model.stepped)
         # at the ends of their drivers' ranges the polynomials leave the coupled joints' own by up to 1 mm: there would
         # be no solution
         m.jnt_limited[m.dof_jntid[model.couplings.dependent]] = 0

@@ -143,10 +143,9 @@ def _row(clip: str, model: MuscleModel, reference: Reference, figures: dict[str,
     if figures.get("recording_skate_mps"):
         figures["skate_ratio"] = figures["skate_mps"] / figures["recording_skate_mps"]
     paths = muscle_paths(model, reference.qpos)
-    by_kind = dict(tuple(paths.events().groupby("kind")))
     named: dict[str, Any] = {
-        kind: {str(muscle): frames.tolist() for muscle, frames in events.groupby("muscle")["frame"]}
-        for kind, events in by_kind.items()
+        str(kind): {str(muscle): frames.tolist() for muscle, frames in events.groupby("muscle")["frame"]}
+        for kind, events in paths.events().groupby("kind")
     }
     named["out_of_range"] = paths.out_of_range()["fraction"].round(3).to_dict()
     return {"clip": clip, "frames": reference.num_frames, **figures, "muscles": named}

@@ -88,7 +88,7 @@ def muscle_paths(model: MuscleModel, qpos: Floats) -> MusclePaths:
     A break is a step in which |dL - R dq| exceeds 1e-3 L0, both with R the mean of the moment arms before and after it
     and by Simpson's rule. (With those of one end, the mere curvature of paths exceeds it in most steps of a jogger.)
     """
-    m = model.mj_model
+    m = model.stepped
     step = _joint_steps(m, qpos)
     length, ahead, behind = _follow(m, qpos, step)
     rest = np.maximum(m.tendon_length0, 1e-6)
