@@ -95,6 +95,29 @@ def write_reference(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def movement():
+    """`movement(model, frames, dt, seed)`: postures `(T, nq)` in smooth motion on the couplings, each seed its own."""
+
+    def movement(model: MuscleModel, frames: int, dt: float, seed: int = 0) -> np.ndarray:
+        m, random = model.mj_model, np.random.default_rng(seed)
+        time = dt * np.arange(frames)
+        qpos = np.tile(m.qpos0, (frames, 1))
+        for address, joint in zip(model.joint_qpos, m.dof_jntid[model.joint_dofs], strict=True):
+            low, high = m.jnt_range[joint]
+            phase, swing = random.uniform(0, 2 * np.pi), 0.2 * (high - low)
+            qpos[:, address] = (low + high) / 2 + swing * np.sin(2 * np.pi * 0.7 * time + phase)
+        if model.has_free_root:
+            qpos[:, :3] += np.stack([time, np.sin(3 * time), 0.1 * np.cos(2 * time)], 1)
+            for t in range(1, frames):
+                qpos[t, 3:7] = qpos[t - 1, 3:7]
+                spin = np.array([np.sin(2 * time[t]), 0.5, np.cos(time[t])])
+                mujoco.mju_quatIntegrate(qpos[t, 3:7], spin, dt)
+        return model.couplings.project_qpos(torch.from_numpy(qpos)).numpy()
+
+    return movement
+
+
+@pytest.fixture(scope="session")
 def data_root() -> Path:
     """The data root with real recordings; skips where there is none, fails if MUSCLEWARP_REQUIRE_DATA=1."""
     named = os.environ.get("MUSCLEWARP_DATA")

@@ -315,13 +315,18 @@ def test_a_bad_clip_does_not_stop_the_good_one(workshop, tmp_path, capsys):
     np.savez(tmp_path / "short.npz", **short)
     clips = [str(workshop / "nan.npz"), str(tmp_path / "short.npz")]
     assert main(["retarget", *clips, "--out", str(tmp_path / "o"), "--workers", "1"]) == 2
-    assert {path.name for path in (tmp_path / "o").iterdir()} == {f"short{SUFFIX}", MANIFEST}
+    assert {path.name for path in (tmp_path / "o").iterdir()} == {f"short{SUFFIX}", MANIFEST, "quality.json"}
     said = capsys.readouterr().err
     assert "nan.npz" in said
     assert f"1 made, 1 failed; see {tmp_path / 'o' / MANIFEST}" in said
     rows = [json.loads(line) for line in (tmp_path / "o" / MANIFEST).read_text().splitlines()]
-    assert rows[0]["quality"]["target_error_m"] < 0.05
+    assert rows[0]["quality"]["target_rmse_m"] < 0.05
     assert "left_hip" in rows[1]["error"]
+    [row] = json.loads((tmp_path / "o" / "quality.json").read_text())
+    assert row["clip"] == "short"
+    assert row["coupling_residual_max"] < 1e-9
+    assert row["frames_per_s"] > 0
+    assert row["skate_mps"] is None  # arms do not walk
     assert read_amass(tmp_path / "short.npz").num_frames == 120
 
 
@@ -341,7 +346,7 @@ def test_a_reference_of_another_recording_is_replaced_only_when_asked_to(worksho
         made.append(motion.source["sha256"])
         qpos = np.tile(model.mj_model.qpos0, (2, 1))
         reference = make_reference(model, qpos, dt, motion.name, source=motion.source)
-        return replace(reference, quality={"target_error_m": 0.0})
+        return replace(reference, quality={"target_rmse_m": 0.0})
 
     made, path = [], tmp_path / "o" / f"arms{SUFFIX}"
     monkeypatch.setattr(folder, "retarget", make)

@@ -7,13 +7,14 @@ the asked-for ones hang from. Tests hold it to MuJoCo.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import mujoco
 import numpy as np
 import torch
 
-from musclewarp.models.model import MuscleModel
+if TYPE_CHECKING:
+    from musclewarp.models.model import MuscleModel
 
 
 class SitePoses(NamedTuple):

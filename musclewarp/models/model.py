@@ -16,6 +16,7 @@ from musclewarp.errors import ConfigError, ModelError
 from musclewarp.models.couplings import Couplings
 from musclewarp.models.muscles import muscle_table, require_length_ranges
 from musclewarp.models.stepped import without_looks
+from musclewarp.models.surfaces import lowest_foot_point
 
 _CONTACT_DATA = sum(
     1 << int(field)
@@ -230,47 +231,6 @@ class MuscleModel:
         except KeyError as error:
             raise ModelError(f"model '{self.name}' has no sensor '{name}'") from error
         return slice(int(sensor.adr[0]), int(sensor.adr[0] + sensor.dim[0]))
-
-
-def lowest_foot_point(model: MuscleModel, data: mujoco.MjData) -> float:
-    """Height in m of the lowest point of the feet's contact geoms at `data`'s posture.
-
-    Raises:
-        ModelError: one is neither a sphere nor a capsule nor an ellipsoid.
-    """
-    m = model.mj_model
-    lowest = np.inf
-    for geom in foot_geoms(model):
-        rotation, size = data.geom_xmat[geom].reshape(3, 3), m.geom_size[geom]
-        kind = mujoco.mjtGeom(int(m.geom_type[geom]))
-        if kind == mujoco.mjtGeom.mjGEOM_ELLIPSOID:
-            reach = np.linalg.norm(rotation[2] * size)
-        elif kind in (mujoco.mjtGeom.mjGEOM_SPHERE, mujoco.mjtGeom.mjGEOM_CAPSULE):
-            reach = size[0] + abs(rotation[2, 2]) * size[1]
-        else:
-            shape = kind.name.removeprefix("mjGEOM_").lower()
-            raise ModelError(
-                f"geom {geom} ('{m.geom(geom).name}') of a foot of model '{model.name}' is a {shape}; "
-                "make it of spheres, capsules or ellipsoids"
-            )
-        lowest = min(lowest, data.geom_xpos[geom, 2] - reach)
-    return float(lowest)
-
-
-def foot_geoms(model: MuscleModel) -> list[int]:
-    """Ids of the colliding geoms of both feet."""
-    m = model.mj_model
-    feet = {int(m.sensor_objid[m.sensor(f"foot_{foot}").id]) for foot in model.feet}
-
-    def in_foot(body: int) -> bool:
-        while body:
-            if body in feet:
-                return True
-            body = int(m.body_parentid[body])
-        return False
-
-    collides = (m.geom_contype | m.geom_conaffinity) != 0
-    return [g for g in range(m.ngeom) if collides[g] and in_foot(int(m.geom_bodyid[g]))]
 
 
 def _make_continuous(spec: mujoco.MjSpec) -> None:

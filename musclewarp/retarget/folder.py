@@ -28,6 +28,7 @@ from musclewarp.references.manifest import Entry, Failure, read_entry, scan, wri
 from musclewarp.references.reference import SUFFIX
 from musclewarp.retarget.ik import IKConfig
 from musclewarp.retarget.pipeline import retarget
+from musclewarp.retarget.quality import quality_row, write_quality
 from musclewarp.threads import use_one_thread
 
 _SECONDS_BETWEEN_MANIFESTS = 10.0
@@ -176,8 +177,15 @@ def retarget_clips(
         finally:
             remove_unfinished(out)
             # once more, for a worker that was interrupted may have written what it could not tell any more
-            write_manifest(out, scan(out, entries).values(), failures)
+            entries = scan(out, entries)
+            write_manifest(out, entries.values(), failures)
+            write_quality(out, [_quality_row(entry) for entry in entries.values()])
     return outcomes
+
+
+def _quality_row(entry: Entry) -> dict[str, str | float | None]:
+    speed = None if entry.seconds is None else entry.num_frames / entry.seconds
+    return quality_row(entry.clip, entry.quality, speed)
 
 
 def _prepare(settings: Settings, out: Path) -> Retargeter:

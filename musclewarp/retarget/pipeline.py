@@ -20,7 +20,8 @@ from musclewarp.references.quality import lowest_foot_heights, reference_quality
 from musclewarp.references.reference import Reference, make_reference
 from musclewarp.retarget.feasible import solve_feasible
 from musclewarp.retarget.ik import IKConfig
-from musclewarp.retarget.targets import make_targets
+from musclewarp.retarget.quality import recording_quality
+from musclewarp.retarget.targets import make_targets, scaled_joints
 
 Floats = NDArray[np.float64]
 
@@ -35,7 +36,7 @@ def retarget(
 ) -> Reference:
     """Fit a person's motion to a muscle model.
 
-    The reference's quality has the numbers of `reference_quality`, and
+    The reference's quality has the numbers of `reference_quality` and `recording_quality`, and
 
     - `ik_iterations`, `ik_converged` (1 or 0);
     - `missing_moment_nm` (models with a fixed root): mean over frames of the largest joint moment that no activation
@@ -77,7 +78,10 @@ def retarget(
             "shape_space": motion.shape_space,
         },
     )
+    recording = body.joints(motion)
+    recording = recording._replace(positions=scaled_joints(model, recording, rest))
     quality = reference_quality(model, reference)
+    quality |= recording_quality(model, reference, recording, targets.rotations)
     if not model.has_free_root:  # what stands on the ground needs the ground's forces, which a recording does not have
         costs = optimize_activations(model, reference.qpos, reference.qvel, accelerations(reference.qpos, dt))
         reference = replace(reference, activations=costs.activations)

@@ -94,25 +94,15 @@ def make_targets(model: MuscleModel, motion: JointTrajectory, rest: JointTraject
         height = np.linalg.norm(at_rest[shoulders].mean(0) - rest_anchor)
         model_height = np.linalg.norm(home[[site["left_shoulder"], site["right_shoulder"]]].mean(0) - home_anchor)
         trunk_scale = model_height / height
-        chain = ("hip", "knee", "ankle")
-        leg_scale = _length(home, [site[f"left_{s}"] for s in chain]) / _length(
-            at_rest, [_SMPL[f"left_{s}"] for s in chain]
-        )
-        floor = motion.positions[:, [_SMPL["left_ankle"], _SMPL["right_ankle"]], 2].min()
-        origin = leg_scale * (anchor - [0.0, 0.0, floor])
+        origin = _size_ratio(model, home, at_rest) * (anchor - [0.0, 0.0, _floor(motion)])
         for name in ("pelvis", "left_hip", "right_hip"):
             offset = home[site[name]] - home_anchor
             positions[:, site[name]] = origin + rotations.rotate(turned[:, _SMPL["pelvis"]], offset)
     else:
-        # the thorax does not move: see the person from its chest
-        chest = turned[:, _SMPL["spine3"], None]
-        joints = rotations.rotate(rotations.conjugate(chest), joints - joints[:, _SMPL["spine3"], None])
-        turned = rotations.multiply(rotations.conjugate(chest), turned)
+        joints = _seen_from_the_chest(motion)
+        turned = rotations.multiply(rotations.conjugate(turned[:, _SMPL["spine3"], None]), turned)
         anchor, rest_anchor = joints[:, _SMPL["spine3"]], at_rest[_SMPL["spine3"]]
-        chain = ("shoulder", "elbow", "hand")
-        trunk_scale = _length(home, [site[f"left_{s}"] for s in chain]) / _length(
-            at_rest, [_SMPL[f"left_{s}"] for s in ("shoulder", "elbow", "wrist")]
-        )
+        trunk_scale = _size_ratio(model, home, at_rest)
         home_anchor = origin = home[site["upper_body"]]
         positions[:, site["upper_body"]] = home_anchor
 
@@ -140,6 +130,36 @@ def make_targets(model: MuscleModel, motion: JointTrajectory, rest: JointTraject
         if name in site:
             goal_rotations[:, site[name]] = rotations.multiply(turned[:, _SMPL[joint]], home_rotation[site[name]])
     return Targets(positions, goal_rotations)
+
+
+def scaled_joints(model: MuscleModel, motion: JointTrajectory, rest: JointTrajectory) -> Floats:
+    """The person's own joints `(T, 24, 3)` m, where the targets are, all scaled alike: what a fit should be true to.
+
+    By the length of the legs, with the floor at z = 0; for arms alone, by the length of the arms, in the thorax frame.
+    """
+    home = Kinematics(model)(torch.from_numpy(t_pose(model))[None], jacobian=False).position[0].numpy()
+    ratio = _size_ratio(model, home, rest.positions[0])
+    if model.has_free_root:
+        return ratio * (motion.positions - [0.0, 0.0, _floor(motion)])
+    return home[model.sites.index("upper_body")] + ratio * _seen_from_the_chest(motion)
+
+
+def _size_ratio(model: MuscleModel, home: Floats, at_rest: Floats) -> float:
+    """Length of the model's left leg (arm, where it has no legs) over the person's."""
+    chain = ("hip", "knee", "ankle") if model.has_free_root else ("shoulder", "elbow", "hand")
+    own = [model.sites.index(f"left_{site}") for site in chain]
+    persons = [_SMPL[f"left_{'wrist' if site == 'hand' else site}"] for site in chain]
+    return _length(home, own) / _length(at_rest, persons)
+
+
+def _floor(motion: JointTrajectory) -> float:
+    return float(motion.positions[:, [_SMPL["left_ankle"], _SMPL["right_ankle"]], 2].min())
+
+
+def _seen_from_the_chest(motion: JointTrajectory) -> Floats:
+    """Joints of a person whose thorax does not move."""
+    chest = rotations.multiply(motion.orientations[:, _SMPL["spine3"], None], rotations.conjugate(_REST_TO_MODEL))
+    return rotations.rotate(rotations.conjugate(chest), motion.positions - motion.positions[:, _SMPL["spine3"], None])
 
 
 def _length(points: Floats, chain: list[int]) -> float:

@@ -1,0 +1,148 @@
+"""Contact labels, against the definition taken frame by frame."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from musclewarp.errors import ConfigError, FileError
+from musclewarp.motion.motion import SMPL_JOINTS
+from musclewarp.retarget.contacts import ContactConfig, foot_contacts
+
+FPS = 50.0
+JOINT = {name: index for index, name in enumerate(SMPL_JOINTS)}
+
+
+def in_the_air(frames: int) -> np.ndarray:
+    """Joints `(T, 24, 3)` that rush along at 5 m/s: no contact anywhere."""
+    positions = np.zeros((frames, 24, 3))
+    positions[..., 0] = (5.0 / FPS * np.arange(frames))[:, None]
+    return positions
+
+
+def walk(seed: int, frames: int = 120) -> np.ndarray:
+    """Feet that wander, now and then low and slow."""
+    random = np.random.default_rng(seed)
+    positions = in_the_air(frames)
+    for side in ("left", "right"):
+        for joint in ("foot", "ankle"):
+            steps = random.normal(scale=0.006, size=(frames, 3)) * random.uniform(0, 2, size=(frames, 1))
+            positions[:, JOINT[f"{side}_{joint}"]] = np.cumsum(steps, axis=0)
+    return positions
+
+
+def label(positions: np.ndarray, joint: str, config: ContactConfig) -> np.ndarray:
+    """The definition, one frame after the other."""
+    point = positions[:, JOINT[joint]]
+    level = np.percentile(point[:, 2], config.percentile)
+    enter = (config.height, config.speed)
+    leave = tuple(x if y is None else y for x, y in zip(enter, (config.release_height, config.release_speed)))
+    contact, now = [], False
+    for t in range(len(point)):
+        before, after = max(t - 1, 0), min(t + 1, len(point) - 1)
+        speed = np.linalg.norm(point[after] - point[before]) / ((after - before) / FPS)
+        height, fast = leave if now else enter
+        now = bool(point[t, 2] - level < height and speed < fast)
+        contact.append(now)
+    return np.array(contact)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.booleans())
+def test_labels_are_those_of_the_definition(seed, hysteresis):
+    config = ContactConfig(release_height=0.05, release_speed=0.8) if hysteresis else ContactConfig()
+    positions = walk(seed)
+    contacts = foot_contacts(positions, FPS, config)
+    for column, side in enumerate(("left", "right")):
+        np.testing.assert_array_equal(contacts.toe[:, column], label(positions, f"{side}_foot", config))
+        np.testing.assert_array_equal(contacts.heel[:, column], label(positions, f"{side}_ankle", config))
+    np.testing.assert_array_equal(contacts.foot, contacts.toe | contacts.heel)
+
+
+def test_the_published_definition_is_the_default():
+    config = ContactConfig()
+    assert (config.height, config.percentile, config.speed) == (0.030, 2.0, 0.40)
+    assert config.release_height is config.release_speed is None
+    assert config.debounce == 0
+
+
+def standing_in(frames: int, *spans: tuple[int, int]) -> np.ndarray:
+    """The left ball of the foot is where speed and height allow contact in the given spans of frames only."""
+    positions = in_the_air(frames)
+    high = np.ones(frames, bool)
+    for start, end in spans:
+        high[start:end] = False
+    positions[:, JOINT["left_foot"]] = 0.0
+    positions[:, JOINT["left_foot"], 2] = np.where(high, 0.031, 0.0)  # slow enough at 50 Hz: 0.031 / 0.04 s
+    return positions
+
+
+@pytest.mark.parametrize("frames", [3, 4])
+def test_short_gaps_are_closed_and_short_contacts_dropped_where_they_are(frames):
+    positions = standing_in(80, (10, 30), (30 + frames - 1, 50), (60, 60 + frames - 1))
+    config = ContactConfig(speed=2.0, debounce=frames / FPS)
+    found = np.flatnonzero(foot_contacts(positions, FPS, config).toe[:, 0])
+    assert found.tolist() == list(range(10, 50))
+    longer = standing_in(80, (10, 30), (30 + frames, 50), (60, 60 + frames))
+    kept = foot_contacts(longer, FPS, config).toe[:, 0]
+    np.testing.assert_array_equal(kept, foot_contacts(longer, FPS, ContactConfig(speed=2.0)).toe[:, 0])
+
+
+def test_a_contact_at_either_end_of_the_clip_may_go_on_beyond_it():
+    positions = standing_in(40, (0, 2), (38, 40))
+    config = ContactConfig(speed=2.0, debounce=0.1)
+    np.testing.assert_array_equal(np.flatnonzero(foot_contacts(positions, FPS, config).toe[:, 0]), [0, 1, 38, 39])
+
+
+def test_the_floor_is_where_the_balls_of_the_feet_stand():
+    positions = standing_in(101, (0, 101))
+    positions[:, JOINT["left_foot"], 2] = 0.25 + np.linspace(0.0, 0.02, 101)
+    contacts = foot_contacts(positions, FPS)
+    assert contacts.floor == pytest.approx(0.26)
+    np.testing.assert_allclose(contacts.toe_level, [0.2504, 0.0])
+    assert not contacts.toe[:, 1].any()
+
+
+def test_without_any_contact_the_floor_is_the_lower_usual_height():
+    positions = in_the_air(50)
+    positions[:, JOINT["right_foot"], 2] = -0.1
+    contacts = foot_contacts(positions, FPS)
+    assert not contacts.foot.any()
+    assert contacts.floor == pytest.approx(-0.1)
+
+
+def test_labels_do_not_depend_on_the_place_or_height_of_the_recording():
+    positions = walk(3)
+    here, there = foot_contacts(positions, FPS), foot_contacts(positions + np.array([4.0, -2.0, 1.5]), FPS)
+    np.testing.assert_array_equal(here.foot, there.foot)
+    assert there.floor == pytest.approx(here.floor + 1.5)
+
+
+def test_labels_at_other_times_are_those_of_the_nearest_frames():
+    contacts = foot_contacts(walk(5), FPS)
+    half = contacts.at(np.arange(60) / 25.0)
+    np.testing.assert_array_equal(half.toe, contacts.toe[::2])
+    np.testing.assert_array_equal(half.heel, contacts.heel[::2])
+    assert half.fps == pytest.approx(25.0)
+    np.testing.assert_array_equal(contacts.at(np.array([99.0])).toe[0], contacts.toe[-1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"height": -0.1}, r"contacts\.height is -0\.1"),
+        ({"release_height": 0.01}, r"contacts\.release_height is 0\.01; choose a number of at least 0\.03"),
+        ({"release_speed": np.nan}, r"contacts\.release_speed is nan"),
+        ({"percentile": 101}, r"contacts\.percentile is 101"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_by_name(options, message):
+    with pytest.raises(ConfigError, match=message):
+        ContactConfig(**options)
+
+
+def test_one_frame_has_no_speed():
+    with pytest.raises(FileError, match="at least two"):
+        foot_contacts(np.zeros((1, 24, 3)), FPS)
