@@ -23,34 +23,39 @@ class MomentArms:
         model: whose muscles.
         device: where to compute.
         dtype: in which precision.
+        dofs: the independent dofs `(J,)` to give arms over; default: all of them.
     """
 
     def __init__(
-        self, model: MuscleModel, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float64
+        self,
+        model: MuscleModel,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+        dofs: NDArray[np.int64] | None = None,
     ) -> None:
         m, couplings = model.mj_model, model.couplings
+        dofs = couplings.independent if dofs is None else dofs
         data = mujoco.MjData(m)
         mujoco.mj_fwdPosition(m, data)
         muscle = np.repeat(np.arange(m.nu), data.moment_rownnz)
         dof = data.moment_colind
         moves = _moves_muscle(m)[muscle, dof]
         row = np.full(m.nv, -1)
-        row[couplings.independent] = np.arange(len(couplings.independent))
-        driven = np.flatnonzero(couplings.driver >= 0)
+        row[dofs] = np.arange(len(dofs))
         coupling = np.full(m.nv, -1)
+        driven = np.flatnonzero((couplings.driver >= 0) & (row[couplings.driver] >= 0))
         coupling[couplings.dependent[driven]] = np.arange(len(driven))
         direct = np.flatnonzero(moves & (row[dof] >= 0))
         indirect = np.flatnonzero(moves & (coupling[dof] >= 0))
+        row[couplings.dependent[driven]] = row[couplings.driver[driven]]
         entries = np.concatenate((direct, indirect))
-        target = row.copy()
-        target[couplings.dependent[driven]] = row[couplings.driver[driven]]
 
         def on_device(values: NDArray[np.generic], kind: torch.dtype = torch.int64) -> torch.Tensor:
             return torch.tensor(values, dtype=kind, device=device)
 
-        self._shape = (len(couplings.independent), m.nu)
+        self._shape = (len(dofs), m.nu)
         self._entries = on_device(entries)[None]
-        self._target = on_device(target[dof[entries]] * m.nu + muscle[entries])[None]
+        self._target = on_device(row[dof[entries]] * m.nu + muscle[entries])[None]
         self._num_direct = len(direct)
         self._coupling = on_device(coupling[dof[indirect]])
         self._driver_qpos = on_device(couplings.driver_qpos[driven])
@@ -58,10 +63,10 @@ class MomentArms:
         powers = np.arange(1, 5)
         self._slope_coefficients = on_device(couplings.coefficients[driven, 1:] * powers, dtype)
         self._dtype = dtype
-        self._arms = torch.empty(0, len(couplings.independent) * m.nu, dtype=dtype, device=device)
+        self._arms = torch.empty(0, len(dofs) * m.nu, dtype=dtype, device=device)
 
     def __call__(self, moment: torch.Tensor, qpos: torch.Tensor) -> torch.Tensor:
-        """dl/dq `(N, J, M)` in m/rad (m/m for slides), in the order of `couplings.independent`.
+        """dl/dq `(N, J, M)` in m/rad (m/m for slides), in the order of `dofs`.
 
         The next call with as many postures overwrites it: fresh memory would take longer than all the rest.
 

@@ -14,7 +14,7 @@ Eng. 54:1940).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import mujoco
