@@ -21,7 +21,8 @@ def excitation_for(
     `kernels.activation.activation_step`, without smoothing, multiplies the gap e - a in each substep by 1 - h / tau
     (Euler) or exp(-h / tau) (exact), where tau depends on a. With P the product of these along the way,
     a' = e + (a - e) P, hence e = (a' - a P) / (1 - P): P is taken along the straight way first, and then, twice,
-    along the way under the excitation found, which leaves an error under 1e-3 in activation.
+    along the way under the excitation found, which leaves an error of about 1e-3 in activation
+    at most, where a substep is not longer than half of `tau_act`.
 
     Args:
         activation: `(N, M)` in [0, 1], now.

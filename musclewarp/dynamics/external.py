@@ -42,8 +42,8 @@ class ExternalForces:
             if bad.any():
                 frame, body = np.argwhere(bad)[0]
                 raise FileError(
-                    f"external forces: {name} on '{self.bodies[body]}' is not finite in frame {frame}; give zeros where "
-                    "nothing acts"
+                    f"external forces: {name} on '{self.bodies[body]}' is not finite in frame {frame}; give zeros "
+                    "where nothing acts"
                 )
 
     def __getitem__(self, frames: slice) -> ExternalForces:

@@ -32,8 +32,8 @@ class MuscleCommand(NamedTuple):
 class MuscleControl:
     """Excitations that let muscles produce joint moments, with the least sum of squared activations.
 
-    Moments are those of the model's `joint_dofs`, J of them, in float32 on the engine's device. Muscles are taken at the
-    engine's current state: moment arms, force-length-velocity, passive forces, each world's own person.
+    Moments are those of the model's `joint_dofs`, J of them, in float32 on the engine's device. Muscles are taken at
+    the engine's current state: moment arms, force-length-velocity, passive forces, each world's own person.
 
     Args:
         engine: whose muscles.

@@ -79,7 +79,7 @@ class Engine(ABC):
 
     @abstractmethod
     def derive(self, name: str) -> torch.Tensor:
-        """A further derived quantity `(N, ...)` by MuJoCo's name, live, as those of `derived`, from the next call on."""
+        """A further derived quantity `(N, ...)` by MuJoCo's name, live as `derived`, from the next call on."""
 
     def unhealthy(self) -> torch.Tensor:
         """Worlds `(N,)` that since their reset left the finite numbers or overflowed a buffer."""

@@ -166,5 +166,5 @@ def test_forces_without_an_upper_bound_take_what_muscles_cannot():
 def test_numbers_that_are_not_finite_are_an_error_that_names_the_problem():
     problem = random_problem(9)
     problem.goal[2, 1] = torch.nan
-    with pytest.raises(MusclewarpError, match="1 of 6 .* number 2"):
+    with pytest.raises(MusclewarpError, match=r"1 of 6 .* number 2"):
         balance_to_the_end(problem, limit=60)

@@ -28,7 +28,9 @@ def driven(arms: MuscleModel) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
         low, high = m.jnt_range[m.dof_jntid[arms.joint_dofs]].T
         mujoco.mj_resetData(m, data)
         data.qpos[arms.joint_qpos] = low + (high - low) * random.uniform(0.3, 0.7, size=len(low))
-        data.qvel[:] = random.normal(size=m.nv)
+        data.qpos[:] = arms.couplings.project_qpos(torch.from_numpy(data.qpos.copy()))
+        speed = torch.from_numpy(random.normal(size=m.nv))
+        data.qvel[:] = arms.couplings.project_qvel(torch.from_numpy(data.qpos.copy()), speed)
         data.act[:] = random.uniform(0, 0.6, size=m.nu)
         mujoco.mj_forward(m, data)
         frames.append([x.copy() for x in (data.act, data.qpos, data.qvel, data.qacc)])
