@@ -5,8 +5,8 @@ For each frame, the activations a of a rigid-tendon Hill model minimise
     sum_i w_i a_i^p + sum_j (r_j / s_j)^2     subject to     R' (g a + q) + r = tau,   0 <= a <= 1
 
 over the independent coordinates: tau are the moments of inverse dynamics, R the moment arms, g and q the active gain
-and the passive force at the current lengths and velocities. The reserves r stand for what no activation can produce; their
-strength s says which error of a moment is worth a muscle at full activation.
+and the passive force at the current lengths and velocities. The reserves r stand for what no activation can produce;
+their strength s says which error of a moment is worth a muscle at full activation.
 
 Source: Crowninshield & Brand 1981 (J. Biomech. 14:793); reserves as in OpenSim (Delp et al. 2007, IEEE Trans. Biomed.
 Eng. 54:1940).

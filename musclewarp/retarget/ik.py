@@ -241,8 +241,8 @@ class _Problem:
         """The moments to come near, less those of the movement, of all frames but the first and the last."""
         assert self.moments is not None
         posture, velocity = qpos.numpy(), differentiate(self.model, qpos.numpy(), self.dt)
-        movement = (posture, velocity, accelerations(posture, self.dt))
-        return self.moments[1:-1] - inverse_dynamics(self.model, *(rows[1:-1] for rows in movement)).moments
+        movement = posture[1:-1], velocity[1:-1], accelerations(posture, self.dt)[1:-1]
+        return self.moments[1:-1] - inverse_dynamics(self.model, *movement).moments
 
     def normal_equations(self, qpos: torch.Tensor) -> _Equations:
         """Of Gauss and Newton, at `qpos (T, nq)`."""
