@@ -28,9 +28,11 @@ def balance_by_power(
     solution = solve(problem, None)
     unknowns, multipliers = solution
     shares = 2.0 ** -torch.arange(12, dtype=unknowns.dtype, device=unknowns.device)[:, None, None]
+    unsolved = 0
     for _ in range(_LIMIT):
         model = _quadratic_model(problem, unknowns, muscles, power)
-        if bool((model.optimality(unknowns) <= tolerance).all()):
+        unsolved = int((model.optimality(unknowns) > tolerance).sum())
+        if not unsolved:
             return unknowns
         aim, multipliers = solve(model, multipliers)
         candidates = unknowns + shares * (aim - unknowns)
@@ -38,7 +40,7 @@ def balance_by_power(
         best = costs.argmin(dim=0)
         unknowns = candidates[best, torch.arange(len(best), device=best.device)]
     raise MusclewarpError(
-        f"muscle redundancy with power {power}: {int((model.optimality(unknowns) > tolerance).sum())} of "
+        f"muscle redundancy with power {power}: {unsolved} of "
         f"{len(unknowns)} problems unsolved after {_LIMIT} rounds; a power nearer to 2 is easier"
     )
 

@@ -149,10 +149,12 @@ def _optimize(
     weight[0, :muscles] = _weights(model, criterion.weight)
     scalar = np.isin(model.couplings.independent, model.joint_dofs)
     problem = Redundancy(
-        *(torch.from_numpy(value) for value in (effect, moments - np.einsum("tjm,tm->tj", arms, passive), upper)),
-        torch.from_numpy(weight),
-        torch.zeros(upper.shape, dtype=torch.float64),
-        torch.from_numpy(np.where(scalar, criterion.reserve, criterion.root_reserve)),
+        effect=torch.from_numpy(effect),
+        goal=torch.from_numpy(moments - np.einsum("tjm,tm->tj", arms, passive)),
+        upper=torch.from_numpy(upper),
+        weight=torch.from_numpy(weight),
+        linear=torch.zeros(upper.shape, dtype=torch.float64),
+        reserve=torch.from_numpy(np.where(scalar, criterion.reserve, criterion.root_reserve)),
     )
     solve = SOLVERS[criterion.solver]
     if criterion.power == 2.0:
