@@ -38,10 +38,10 @@ class MuscleControl:
     Args:
         engine: whose muscles.
         iterations: Newton steps of the solver, always as many.
-        reserve: Nm, see `Redundancy.reserve`.
+        reserve: Nm, see `Redundancy.reserve`; moments out of reach take more iterations the smaller it is.
     """
 
-    def __init__(self, engine: Engine, iterations: int = 5, reserve: float = 1.0) -> None:
+    def __init__(self, engine: Engine, iterations: int = 5, reserve: float = 3.0) -> None:
         m, device = engine.model.mj_model, engine.device
         self._engine, self._iterations = engine, iterations
         self._moment = engine.derive("actuator_moment")
