@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
-from musclewarp.dynamics.inverse import InverseDynamics, accelerations, inverse_dynamics
-from musclewarp.dynamics.static_optimization import StaticOptimization, optimize_activations
+from musclewarp.dynamics.excitation import excitation_for
+from musclewarp.dynamics.external import ExternalForces, external_forces
+from musclewarp.dynamics.inverse import Inertia, InverseDynamics, accelerations, inertia, inverse_dynamics
+from musclewarp.dynamics.moment_arms import MomentArms
+from musclewarp.dynamics.redundancy import Balance, Redundancy, balance, balance_to_the_end
+from musclewarp.dynamics.static_optimization import Criterion, StaticOptimization, optimize_activations
 
-__all__ = ["InverseDynamics", "StaticOptimization", "accelerations", "inverse_dynamics", "optimize_activations"]
+__all__ = [
+    "Balance",
+    "Criterion",
+    "ExternalForces",
+    "Inertia",
+    "InverseDynamics",
+    "MomentArms",
+    "Redundancy",
+    "StaticOptimization",
+    "accelerations",
+    "balance",
+    "balance_to_the_end",
+    "excitation_for",
+    "external_forces",
+    "inertia",
+    "inverse_dynamics",
+    "optimize_activations",
+]

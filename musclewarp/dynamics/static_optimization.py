@@ -1,100 +1,204 @@
 """Static optimisation: muscle activations that produce the joint moments of a movement, frame by frame.
 
-For each frame, the activations `a` of a rigid-tendon Hill model minimise
+For each frame, the activations a of a rigid-tendon Hill model minimise
 
-    |R^T (g * a + p) - tau|^2 + e^2 |a|^2,   0 <= a <= 1
+    sum_i w_i a_i^p + sum_j (r_j / s_j)^2     subject to     R' (g a + q) + r = tau,   0 <= a <= 1
 
-over the independent coordinates: `tau` are the moments of inverse dynamics, `R` the moment arms, `g` and `p` the active
-gain and the passive force at the current lengths and velocities. Least squares instead of an equality, so that a
-moment that no activation can produce is met as far as possible and reported.
+over the independent coordinates: tau are the moments of inverse dynamics, R the moment arms, g and q the active gain
+and the passive force at the current lengths and velocities. The reserves r stand for what no activation can produce;
+their strength s says which error of a moment is worth a muscle at full activation.
 
-Source: Crowninshield & Brand 1981 (J. Biomech. 14:793), with the quadratic criterion.
+Source: Crowninshield & Brand 1981 (J. Biomech. 14:793); reserves as in OpenSim (Delp et al. 2007, IEEE Trans. Biomed.
+Eng. 54:1940).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import mujoco
 import numpy as np
-import scipy.optimize
 import torch
 from numpy.typing import NDArray
 
+from musclewarp.dynamics.external import ExternalForces
+from musclewarp.dynamics.ground import ground_forces
 from musclewarp.dynamics.inverse import inverse_dynamics
-from musclewarp.errors import ModelError, MusclewarpError
+from musclewarp.dynamics.moment_arms import MomentArms
+from musclewarp.dynamics.power_cost import balance_by_power
+from musclewarp.dynamics.quadratic import SOLVERS
+from musclewarp.dynamics.redundancy import Redundancy
+from musclewarp.errors import ConfigError, MusclewarpError
+from musclewarp.kernels.muscle_curves import gain_and_bias
 from musclewarp.models import MuscleModel
+from musclewarp.threads import one_torch_thread
 
 Floats = NDArray[np.float64]
-EFFORT = 0.3  # Nm: e, the moment error that a muscle at full activation is worth
+_CHUNK = 128  # frames at once: 30 MB of moment arms for 354 muscles
+_WEIGHTS = ("none", "force", "volume")
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """What the optimisation minimises, and how.
+
+    Attributes:
+        power: p, at least 2: 2, or 3 as in Crowninshield & Brand.
+        weight: w, with a mean of 1 over the muscles: "none", "force" (peak isometric force) or "volume" (peak force
+            times optimal fibre length, Happee & van der Helm 1995, J. Biomech. 28:1179).
+        reserve: s of joints, Nm (N for slides).
+        root_reserve: s of the six coordinates of a free root, N and Nm.
+        solver: "newton", batched, or "daqp", an active-set solver, frame by frame; both find the same.
+    """
+
+    power: float = 2.0
+    weight: str = "none"
+    reserve: float = 0.3
+    root_reserve: float = 10.0
+    solver: str = "newton"
+
+    def __post_init__(self) -> None:
+        if not 2.0 <= self.power <= 10.0:
+            raise ConfigError(f"criterion.power is {self.power}; choose one in [2, 10]")
+        for name, known in (("weight", _WEIGHTS), ("solver", tuple(SOLVERS))):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"criterion.{name} is '{getattr(self, name)}'; choose one of {', '.join(known)}")
+        for name in ("reserve", "root_reserve"):
+            if not getattr(self, name) > 0.0:
+                raise ConfigError(f"criterion.{name} is {getattr(self, name)}; a reserve needs a strength above zero")
 
 
 class StaticOptimization(NamedTuple):
-    """`activations (T, M)` in [0, 1], and what is missing of the moments, `residual (T, J)` in Nm (N for slides)."""
+    """Of T frames, M muscles, J independent coordinates and F feet.
+
+    `activations (T, M)` in [0, 1]; `moments (T, J)` that the movement needs from muscles and, where it was not given,
+    from the ground, in Nm (N for slides); `residual (T, J)`: what is produced less `moments`, the negative of the
+    reserves; `ground_force (T, F, 3)` N on each foot, world frame, zeros where the surroundings were given.
+    """
 
     activations: Floats
+    moments: Floats
     residual: Floats
+    ground_force: Floats
 
 
 def optimize_activations(
-    model: MuscleModel, qpos: Floats, qvel: Floats, qacc: Floats, max_activation: float = 1.0
+    model: MuscleModel,
+    qpos: Floats,
+    qvel: Floats,
+    qacc: Floats,
+    max_activation: float = 1.0,
+    criterion: Criterion | None = None,
+    external: ExternalForces | None = None,
 ) -> StaticOptimization:
-    """Activations for a movement without contacts.
+    """Activations for a movement.
+
+    A model with a free root stands on what `external` says. Where it is None, the forces of the ground are unknowns,
+    too, within friction cones at the points of the feet near the floor, each body weight of them costing as much as a
+    muscle at full activation (a simulated balance).
 
     Args:
-        model: one with a fixed root; a free one needs the ground's forces, which are not known here.
-        qpos: postures `(T, nq)`.
-        qvel: velocities `(T, nv)`.
+        model: whose muscles.
+        qpos: postures `(T, nq)` on the couplings.
+        qvel: velocities `(T, nv)`, on the couplings.
         qacc: accelerations `(T, nv)`.
         max_activation: upper bound of the activations.
+        criterion: what is minimised.
+        external: forces of the surroundings, of the same frames.
 
     Raises:
-        ModelError: the model has a free root.
         MusclewarpError: the solver did not converge in a frame.
     """
-    if model.has_free_root:
-        raise ModelError(f"model '{model.name}' stands on the ground: its moments depend on forces that are not given")
+    criterion = criterion or Criterion()
+    chunks = [slice(t, t + _CHUNK) for t in range(0, len(qpos), _CHUNK)]
+    arms = MomentArms(model)
+    parts = []
+    with one_torch_thread():
+        for frames in chunks:
+            part = None if external is None else external[frames]
+            try:
+                parts.append(
+                    _optimize(model, arms, (qpos[frames], qvel[frames], qacc[frames]), max_activation, criterion, part)
+                )
+            except MusclewarpError as error:
+                raise MusclewarpError(
+                    f"static optimisation of '{model.name}', frames {frames.start} to {frames.stop - 1}: {error}"
+                ) from error
+    return StaticOptimization(*(np.concatenate(rows) for rows in zip(*parts)))
+
+
+def _optimize(
+    model: MuscleModel,
+    to_arms: MomentArms,
+    movement: tuple[Floats, Floats, Floats],
+    max_activation: float,
+    criterion: Criterion,
+    external: ExternalForces | None,
+) -> StaticOptimization:
+    qpos, qvel, _ = movement
+    frames, muscles = len(qpos), model.mj_model.nu
+    moments = inverse_dynamics(model, *movement, external).moments
+    arms, gain, passive = muscle_effects(model, to_arms, qpos, qvel)
+    effect, upper = arms * gain[:, None], np.full((1, muscles), max_activation)
+    ground = ground_forces(model, qpos) if model.has_free_root and external is None else None
+    if ground is not None:
+        effect = np.concatenate((effect, ground.effect), axis=2)
+        upper = np.concatenate((upper, np.full((1, ground.effect.shape[2]), np.inf)), axis=1)
+    weight = np.ones_like(upper)
+    weight[0, :muscles] = _weights(model, criterion.weight)
+    scalar = np.isin(model.couplings.independent, model.joint_dofs)
+    problem = Redundancy(
+        effect=torch.from_numpy(effect),
+        goal=torch.from_numpy(moments - np.einsum("tjm,tm->tj", arms, passive)),
+        upper=torch.from_numpy(upper),
+        weight=torch.from_numpy(weight),
+        linear=torch.zeros(upper.shape, dtype=torch.float64),
+        reserve=torch.from_numpy(np.where(scalar, criterion.reserve, criterion.root_reserve)),
+    )
+    solve = SOLVERS[criterion.solver]
+    if criterion.power == 2.0:
+        unknowns = solve(problem, None).unknowns
+    else:
+        unknowns = balance_by_power(problem, muscles, criterion.power, solve)
+    force = np.zeros((frames, len(model.feet), 3))
+    if ground is not None:
+        edges = unknowns[:, muscles:].numpy()[..., None] * ground.force
+        for foot in range(len(model.feet)):
+            force[:, foot] = edges[:, ground.foot == foot].sum(axis=1)
+    activations = unknowns[:, :muscles].numpy().copy()
+    return StaticOptimization(activations, moments, -problem.missing(unknowns).numpy(), force)
+
+
+def muscle_effects(
+    model: MuscleModel, to_arms: MomentArms, qpos: Floats, qvel: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Moment arms `(T, J, M)` m, active gain and passive force `(T, M)` N, both negative, for muscles pull.
+
+    `to_arms` overwrites the arms at its next call.
+    """
     m = model.mj_model
     data = mujoco.MjData(m)
-    tau = inverse_dynamics(model, qpos, qvel, qacc).moments
-    activations = np.zeros((len(qpos), m.nu))
-    residual = np.zeros((len(qpos), len(model.couplings.independent)))
-    moment = np.zeros((m.nu, m.nv))
-    for t in range(len(qpos)):
-        data.qpos[:], data.qvel[:] = qpos[t], qvel[t]
-        mujoco.mj_fwdPosition(m, data)
-        mujoco.mj_fwdVelocity(m, data)
-        passive, gain = _forces(m, data, 0.0), _forces(m, data, 1.0)
-        gain -= passive
-        sparse = (data.actuator_moment, data.moment_rownnz, data.moment_rowadr, data.moment_colind)
-        mujoco.mju_sparse2dense(moment, *sparse)
-        arms = model.couplings.reduce_columns(torch.from_numpy(qpos[t]), torch.from_numpy(moment)).numpy().T
-        try:
-            activations[t] = _bounded_least_squares(arms * gain, tau[t] - arms @ passive, max_activation)
-        except RuntimeError as error:
-            raise MusclewarpError(
-                f"static optimisation of '{model.name}' did not converge in frame {t} ({error}), which needs up to "
-                f"{np.abs(tau[t]).max():.3g} Nm: look there for a jump in the recording, or cut the clip before it"
-            ) from error
-        residual[t] = arms @ (gain * activations[t] + passive) - tau[t]
-    return StaticOptimization(activations, residual)
+    moment, length = np.empty((len(qpos), m.nJmom)), np.empty((len(qpos), m.nu))
+    for t, posture in enumerate(qpos):
+        data.qpos[:] = posture
+        mujoco.mj_kinematics(m, data)
+        mujoco.mj_comPos(m, data)
+        mujoco.mj_tendon(m, data)
+        mujoco.mj_transmission(m, data)
+        moment[t], length[t] = data.actuator_moment, data.actuator_length
+    arms = to_arms(torch.from_numpy(moment), torch.from_numpy(qpos))
+    # on the couplings, the independent velocities alone make a muscle's
+    velocity = torch.from_numpy(qvel[:, None, model.couplings.independent]) @ arms
+    parameters = (m.actuator_gainprm, m.actuator_biasprm, m.actuator_lengthrange, m.actuator_acc0)
+    gain, passive = gain_and_bias(torch.from_numpy(length), velocity[:, 0], *(torch.tensor(p) for p in parameters))
+    return arms.numpy(), gain.numpy(), passive.numpy()
 
 
-def _forces(m: mujoco.MjModel, data: mujoco.MjData, activation: float) -> Floats:
-    data.act[:] = activation
-    mujoco.mj_fwdActuation(m, data)
-    return data.actuator_force.copy()
-
-
-def _bounded_least_squares(matrix: Floats, goal: Floats, upper: float) -> Floats:
-    """argmin |A a - b|^2 + e^2 |a|^2 over 0 <= a <= upper; RuntimeError where the solver does not converge."""
-    count = matrix.shape[1]
-    stacked = np.vstack((matrix, EFFORT * np.eye(count)))
-    padded = np.concatenate((goal, np.zeros(count)))
-    activation, _ = scipy.optimize.nnls(stacked, padded)
-    if activation.max() <= upper:  # most frames: the upper bounds are out of reach, and this is many times faster
-        return activation
-    solution = scipy.optimize.lsq_linear(stacked, padded, (0.0, upper), method="bvls")
-    if not solution.success:
-        raise RuntimeError(solution.message)
-    return np.clip(solution.x, 0.0, upper)
+def _weights(model: MuscleModel, kind: str) -> Floats:
+    weight = np.ones(len(model.muscles))
+    if kind != "none":
+        weight = weight * model.muscles["peak_force"].to_numpy()
+    if kind == "volume":
+        weight = weight * model.muscles["optimal_fibre_length"].to_numpy()
+    return weight / weight.mean()

@@ -77,6 +77,10 @@ class Engine(ABC):
         step.
         """
 
+    @abstractmethod
+    def derive(self, name: str) -> torch.Tensor:
+        """A further derived quantity `(N, ...)` by MuJoCo's name, live as `derived`, from the next call on."""
+
     def unhealthy(self) -> torch.Tensor:
         """Worlds `(N,)` that since their reset left the finite numbers or overflowed a buffer."""
         return self.faults()[:, :-1].any(dim=1)

@@ -102,6 +102,10 @@ class NativeEngine(Engine):
                 self._batch.set_const(ids.numpy())
             self._batch.forward(ids.numpy(), stage=_ACC)
 
+    def derive(self, name: str) -> torch.Tensor:
+        """See `Engine.derive`; it is copied out of every world after every call."""
+        return _live_tensor(self._batch.bind(name))
+
     @contextlib.contextmanager
     def _keeping_the_sound(self) -> Generator[None, None, None]:
         """One world that runs out of memory is a fault of that world; the batch has stepped the others."""

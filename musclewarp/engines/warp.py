@@ -146,6 +146,10 @@ class WarpEngine(Engine):
         for live, before in zip(self._last_substep, kept, strict=True):
             live.copy_(torch.where(rows, live, before))
 
+    def derive(self, name: str) -> torch.Tensor:
+        """See `Engine.derive`."""
+        return wp.to_torch(getattr(self._d, name))
+
     def faults(self) -> torch.Tensor:
         """See `Engine.faults`; every overflow of mujoco_warp counts. Nothing waits for the device."""
         # a sum is finite only if every term is; a number that is not finite stays so in qpos

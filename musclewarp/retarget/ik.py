@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from musclewarp.dynamics.inverse import InverseDynamics, accelerations, inverse_dynamics
+from musclewarp.dynamics.inverse import Inertia, accelerations, inertia, inverse_dynamics
 from musclewarp.errors import ConfigError
 from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
@@ -234,14 +234,15 @@ class _Problem:
         total += (self.posture * (self._joint_values(qpos) - self._joint_values(self.rest[None])).square()).sum()
         total += (self.smooth * self._accelerations(qpos).square()).sum()
         if self.moments is not None:
-            total += self.config.moment * ((self._dynamics(qpos).moments - self.moments[1:-1]) ** 2).sum()
+            total += self.config.moment * (self._missing_moments(qpos) ** 2).sum()
         return float(total)
 
-    def _dynamics(self, qpos: torch.Tensor) -> InverseDynamics:
-        """Of all frames but the first and the last."""
+    def _missing_moments(self, qpos: torch.Tensor) -> Floats:
+        """The moments to come near, less those of the movement, of all frames but the first and the last."""
+        assert self.moments is not None
         posture, velocity = qpos.numpy(), differentiate(self.model, qpos.numpy(), self.dt)
-        movement = (posture, velocity, accelerations(posture, self.dt))
-        return inverse_dynamics(self.model, *(rows[1:-1] for rows in movement))
+        movement = posture[1:-1], velocity[1:-1], accelerations(posture, self.dt)[1:-1]
+        return self.moments[1:-1] - inverse_dynamics(self.model, *movement).moments
 
     def normal_equations(self, qpos: torch.Tensor) -> _Equations:
         """Of Gauss and Newton, at `qpos (T, nq)`."""
@@ -272,15 +273,15 @@ class _Problem:
         for k, block in enumerate(blocks):
             block += self.stencil[k, : len(block), None, None] * np.diag(self.smooth.numpy())
         if self.moments is not None:
-            self._add_moments(self._dynamics(qpos), blocks, gradient.numpy())
+            slopes, error = inertia(self.model, qpos.numpy()[1:-1]), self._missing_moments(qpos)
+            self._add_moments(slopes, error, blocks, gradient.numpy())
         return _Equations(blocks, tracking, gradient.numpy())
 
-    def _add_moments(self, dynamics: InverseDynamics, blocks: list[Floats], gradient: Floats) -> None:
+    def _add_moments(self, dynamics: Inertia, error: Floats, blocks: list[Floats], gradient: Floats) -> None:
         """The term of the moments, linear in the accelerations and velocities of three neighbouring frames."""
-        assert self.moments is not None
-        weight, error = self.config.moment, self.moments[1:-1] - dynamics.moments
-        inertia, drag = dynamics.mass / self.dt**2, np.eye(self.n) * dynamics.damping[:, None] / (2 * self.dt)
-        slopes = (inertia - drag, -2 * inertia, inertia + drag)
+        weight = self.config.moment
+        mass, drag = dynamics.mass / self.dt**2, np.eye(self.n) * dynamics.damping[:, None] / (2 * self.dt)
+        slopes = (mass - drag, -2 * mass, mass + drag)
         frames = len(error)
         for first, left in enumerate(slopes):
             gradient[first : first + frames] += weight * np.einsum("tji,tj->ti", left, error)

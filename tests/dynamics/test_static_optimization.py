@@ -7,13 +7,14 @@ import copy
 import mujoco
 import numpy as np
 import pytest
-import scipy.optimize
 import torch
 
-from musclewarp.dynamics import optimize_activations
-from musclewarp.dynamics.static_optimization import EFFORT
-from musclewarp.errors import ModelError, MusclewarpError
+from musclewarp.dynamics import Criterion, optimize_activations
+from musclewarp.errors import ConfigError, MusclewarpError
 from musclewarp.models import MuscleModel
+from musclewarp.references.quality import lowest_foot_heights
+
+EFFORT = Criterion().reserve
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,9 @@ def driven(arms: MuscleModel) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
         low, high = m.jnt_range[m.dof_jntid[arms.joint_dofs]].T
         mujoco.mj_resetData(m, data)
         data.qpos[arms.joint_qpos] = low + (high - low) * random.uniform(0.3, 0.7, size=len(low))
-        data.qvel[:] = random.normal(size=m.nv)
+        data.qpos[:] = arms.couplings.project_qpos(torch.from_numpy(data.qpos.copy()))
+        speed = torch.from_numpy(random.normal(size=m.nv))
+        data.qvel[:] = arms.couplings.project_qvel(torch.from_numpy(data.qpos.copy()), speed)
         data.act[:] = random.uniform(0, 0.6, size=m.nu)
         mujoco.mj_forward(m, data)
         frames.append([x.copy() for x in (data.act, data.qpos, data.qvel, data.qacc)])
@@ -81,26 +84,57 @@ def test_no_activation_within_the_bounds_is_better(arms, driven, upper):
     assert min(free, bounded) > 10, "bounds that nobody meets prove nothing"
 
 
-@pytest.mark.parametrize("solver", ["nnls", "lsq_linear"])
-def test_a_solver_that_does_not_converge_names_the_frame(arms, driven, solver, monkeypatch):
+def test_a_frame_that_is_not_finite_is_named_with_its_chunk(arms, driven):
     _, qpos, qvel, qacc = driven
-    solve, calls = getattr(scipy.optimize, solver), []
-
-    def tire(*args, **options):
-        calls.append(solver)
-        if solver == "nnls":
-            if len(calls) == 4:
-                raise RuntimeError("Maximum number of iterations reached.")
-            return solve(*args, **options)
-        return scipy.optimize.OptimizeResult(x=np.zeros(64), success=False, message="The maximum number of iterations")
-
-    monkeypatch.setattr(scipy.optimize, solver, tire)
-    frame = r"\d+" if solver == "lsq_linear" else "3"
-    with pytest.raises(MusclewarpError, match=rf"did not converge in frame {frame} \(.*aximum number of iter"):
-        optimize_activations(arms, qpos, qvel, 3 * qacc, max_activation=0.2)
+    broken = qacc.copy()
+    broken[3, 0] = np.nan
+    with pytest.raises(MusclewarpError, match=r"frames 0 to 127: 1 of 12 .* number 3"):
+        optimize_activations(arms, qpos, qvel, broken)
 
 
-def test_a_body_on_the_ground_is_refused(body):
-    m = body.mj_model
-    with pytest.raises(ModelError, match="stands on the ground"):
-        optimize_activations(body, m.qpos0[None], np.zeros((1, m.nv)), np.zeros((1, m.nv)))
+@pytest.mark.parametrize("upper", [1.0, 0.2])
+def test_daqp_and_the_batched_solver_agree(arms, driven, upper):
+    pytest.importorskip("daqp")
+    _, *motion = driven
+    one, other = (optimize_activations(arms, *motion, upper, Criterion(solver=name)) for name in ("newton", "daqp"))
+    np.testing.assert_allclose(one.activations, other.activations, atol=1e-4)
+    np.testing.assert_allclose(one.residual, other.residual, atol=1e-4)
+
+
+def test_costs_change_who_works_but_not_what_is_produced(arms, driven):
+    _, *motion = driven
+    found = {
+        name: optimize_activations(arms, *motion, criterion=criterion)
+        for name, criterion in (
+            ("plain", Criterion()),
+            ("cubic", Criterion(power=3.0)),
+            ("volume", Criterion(weight="volume")),
+        )
+    }
+    volume = (arms.muscles["peak_force"] * arms.muscles["optimal_fibre_length"]).to_numpy()
+    effort = {name: np.square(result.activations) @ volume for name, result in found.items()}
+    cubes = {name: (result.activations**3).sum() for name, result in found.items()}
+    assert effort["volume"].sum() < 0.99 * effort["plain"].sum()
+    assert cubes["cubic"] < 0.99 * cubes["plain"]
+    for result in found.values():
+        assert np.abs(result.residual).max() < 1.0
+
+
+@pytest.mark.parametrize("wrong", [{"power": 1.5}, {"weight": "mass"}, {"solver": "simplex"}, {"reserve": 0.0}])
+def test_a_criterion_that_makes_no_sense_is_refused(wrong):
+    with pytest.raises(ConfigError, match=f"criterion.{next(iter(wrong))}"):
+        Criterion(**wrong)
+
+
+def test_a_standing_body_is_carried_by_the_ground(body):
+    """Feet on the floor, nothing moves: the pyramids carry the weight, and the root needs nothing else."""
+    m, rest = body.mj_model, np.zeros((1, body.mj_model.nv))
+    qpos = body.couplings.project_qpos(torch.from_numpy(m.qpos0[None])).numpy()
+    qpos[:, 2] -= lowest_foot_heights(body, qpos)
+    found = optimize_activations(body, qpos, rest, rest)
+    weight = m.body_mass.sum() * 9.81
+    np.testing.assert_allclose(found.ground_force.sum(axis=1)[0], [0, 0, weight], atol=0.02 * weight)
+    assert (found.ground_force[..., 2] > 0.2 * weight).all()
+    assert np.abs(found.residual[:, :6]).max() < 0.02 * weight
+    flying = qpos + np.eye(m.nq)[2]
+    assert (optimize_activations(body, flying, rest, rest).ground_force == 0).all()

@@ -1,0 +1,82 @@
+"""Joint moments as excitations of an engine's muscles, in every world at every control step."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from musclewarp.dynamics.excitation import excitation_for
+from musclewarp.dynamics.moment_arms import MomentArms
+from musclewarp.dynamics.redundancy import Redundancy, balance
+from musclewarp.engines import Engine
+from musclewarp.kernels.muscle_curves import gain_and_bias
+
+_PARAMETERS = ("actuator_gainprm", "actuator_biasprm", "actuator_lengthrange", "actuator_dynprm")
+
+
+class MuscleCommand(NamedTuple):
+    """For N worlds: `excitation (N, M)` and `activation (N, M)` at the end of the control step, in [0, 1].
+
+    `missing (N, J)`: what these activations leave of the moments, at the current state, in Nm; `multipliers (N, J)`:
+    where the next step starts from (zeros in worlds that were reset).
+    """
+
+    excitation: torch.Tensor
+    activation: torch.Tensor
+    missing: torch.Tensor
+    multipliers: torch.Tensor
+
+
+class MuscleControl:
+    """Excitations that let muscles produce joint moments, with the least sum of squared activations.
+
+    Moments are those of the model's `joint_dofs`, J of them, in float32 on the engine's device. Muscles are taken at
+    the engine's current state: moment arms, force-length-velocity, passive forces, each world's own person.
+
+    Args:
+        engine: whose muscles.
+        iterations: Newton steps of the solver, always as many.
+        reserve: Nm, see `Redundancy.reserve`; moments out of reach take more iterations the smaller it is.
+    """
+
+    def __init__(self, engine: Engine, iterations: int = 5, reserve: float = 3.0) -> None:
+        m, device = engine.model.mj_model, engine.device
+        self._engine, self._iterations = engine, iterations
+        self._moment = engine.derive("actuator_moment")
+        self._arms = MomentArms(engine.model, device, torch.float32, engine.model.joint_dofs)
+
+        def constant(values: np.ndarray) -> torch.Tensor:
+            return torch.tensor(values, dtype=engine.dtype, device=device)
+
+        self._prm = {name: engine.varied.get(name, constant(getattr(m, name))) for name in _PARAMETERS}
+        self._acc0 = constant(m.actuator_acc0)
+        one = torch.ones(1, m.nu, dtype=torch.float32, device=device)
+        self._box = one, one, torch.zeros_like(one)
+        self._reserve = torch.full((len(engine.model.joint_dofs),), reserve, dtype=torch.float32, device=device)
+
+    def start(self) -> torch.Tensor:
+        """Multipliers `(N, J)` of a first step."""
+        return torch.zeros(self._engine.num_worlds, len(self._reserve), device=self._engine.device)
+
+    def __call__(self, moments: torch.Tensor, multipliers: torch.Tensor) -> MuscleCommand:
+        """Excitations for the joint `moments (N, J)` in Nm, from the `multipliers (N, J)` of the step before."""
+        engine, (gainprm, biasprm, lengthrange, dynprm) = self._engine, self._prm.values()
+        length, velocity = engine.derived["actuator_length"], engine.derived["actuator_velocity"]
+        gain, passive = gain_and_bias(length, velocity, gainprm, biasprm, lengthrange, self._acc0)
+        arms = self._arms(self._moment, engine.qpos)
+        goal = moments - (arms * passive.float()[:, None]).sum(dim=-1)
+        problem = Redundancy(arms.mul_(gain.float()[:, None]), goal, *self._box, self._reserve)
+        activation, multipliers = balance(problem, multipliers, self._iterations)
+        dynamics = dynprm.float()
+        physics = engine.model.physics
+        excitation = excitation_for(
+            engine.act.float().clamp(0.0, 1.0),
+            activation,
+            dynamics[..., 0],
+            dynamics[..., 1],
+            physics.timestep,
+            physics.substeps,
+        )
+        return MuscleCommand(excitation, activation, problem.missing(activation), multipliers)
