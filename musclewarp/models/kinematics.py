@@ -1,27 +1,27 @@
-"""Forward kinematics of the tracking sites over a batch of postures, with analytic Jacobians, in torch.
+"""Forward kinematics of points on bodies over a batch of postures, with analytic Jacobians, in torch.
 
-The same tree walk as MuJoCo's `mj_kinematics`, for all frames of a clip at once and only through the bodies that
-the asked-for ones hang from. Tests hold it to MuJoCo.
+The same tree walk as MuJoCo's `mj_kinematics`, for all postures at once, a generation of the tree at a time, and only
+through the bodies that the asked-for ones hang from. Tests hold it to MuJoCo.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    from musclewarp.models.model import MuscleModel
+from musclewarp.models.model import MuscleModel
+
+_FREE, _SLIDE = mujoco.mjtJoint.mjJNT_FREE.value, mujoco.mjtJoint.mjJNT_SLIDE.value
 
 
 class SitePoses(NamedTuple):
     """World poses of points and how they move with the dofs; B postures, S sites.
 
-    `position (B, S, 3)` m; `rotation (B, S, 3, 3)`; `jacobian (B, S, 6, nv)`: linear (m) over angular (rad) velocity
-    in the world frame per unit qvel.
+    `position (B, S, 3)` m; `rotation (B, S, 3, 3)`; `jacobian (B, S, 6, C)`: linear (m) over angular (rad) velocity
+    in the world frame per unit velocity of each of C dofs.
     """
 
     position: torch.Tensor
@@ -29,14 +29,11 @@ class SitePoses(NamedTuple):
     jacobian: torch.Tensor
 
 
-@dataclass(frozen=True)
-class _Joint:
-    kind: int
-    qpos: int
-    dof: int
-    axis: torch.Tensor
-    anchor: torch.Tensor
-    offset: float
+class _Generation(NamedTuple):
+    """Links at one distance from the world: `links` among all, and their `parents` within the generation before."""
+
+    links: torch.Tensor
+    parents: torch.Tensor
 
 
 class Kinematics:
@@ -47,6 +44,8 @@ class Kinematics:
         bodies: body id of each point `(S,)`; default: the tracking sites'.
         offsets: position of each point in its body `(S, 3)` m; default: the tracking sites', or the body's origin.
         device: where to compute; the precision is float64.
+        independent: columns of the Jacobian are the independent dofs, coupled ones folded into their drivers' by the
+            chain rule; default: all dofs.
     """
 
     def __init__(
@@ -55,89 +54,175 @@ class Kinematics:
         bodies: np.ndarray | None = None,
         offsets: np.ndarray | None = None,
         device: torch.device | str = "cpu",
+        independent: bool = False,
     ) -> None:
         m = model.mj_model
-        self._nv = m.nv
-        self._bodies = [int(b) for b in (model.site_body_ids if bodies is None else bodies)]
-        default = m.site_pos[model.site_ids] if bodies is None else np.zeros((len(bodies), 3))
-        self._offsets = self._tensor(default if offsets is None else offsets, device)
-        needed = {0}
-        for body in self._bodies:
-            while body:
-                needed.add(body)
-                body = int(m.body_parentid[body])
-        self._order = sorted(needed - {0})
-        self._parent = {b: int(m.body_parentid[b]) for b in self._order}
-        self._pos = {b: self._tensor(m.body_pos[b], device) for b in self._order}
-        self._mat = {b: self._tensor(_matrix(m.body_quat[b]), device) for b in self._order}
-        self._joints = {b: [self._joint(m, j, device) for j in _joints_of(m, b)] for b in self._order}
+        self._model, self._device = model, torch.device(device)
+        points = [int(b) for b in (model.site_body_ids if bodies is None else bodies)]
+        default = m.site_pos[model.site_ids] if bodies is None else np.zeros((len(points), 3))
+        self._offsets = self._tensor(default if offsets is None else offsets)
+        self._build_links(m, points)
+        self._build_columns(m, points, independent)
 
-    @staticmethod
-    def _tensor(value: np.ndarray, device: torch.device | str) -> torch.Tensor:
-        return torch.as_tensor(np.array(value), dtype=torch.float64, device=device)
+    def _tensor(self, value: object) -> torch.Tensor:
+        return torch.as_tensor(np.array(value), device=self._device)
 
-    def _joint(self, m: mujoco.MjModel, j: int, device: torch.device | str) -> _Joint:
-        adr = int(m.jnt_qposadr[j])
-        axis, anchor = self._tensor(m.jnt_axis[j], device), self._tensor(m.jnt_pos[j], device)
-        return _Joint(int(m.jnt_type[j]), adr, int(m.jnt_dofadr[j]), axis, anchor, float(m.qpos0[adr]))
+    def _build_links(self, m: mujoco.MjModel, points: list[int]) -> None:
+        """A link for every joint on the way to a point, and one for every body without; link 0 is the world."""
+        needed = {ancestor for body in points for ancestor in _line(m, body)}
+        self._last = {0: 0}  # the link that carries each body
+        self._dof_link: dict[int, int] = {}
+        parents, generation, joints, homes = [0], [0], [-1], [(np.zeros(3), np.eye(3))]
+        for body in sorted(needed - {0}):
+            link = self._last[int(m.body_parentid[body])]
+            home = (m.body_pos[body], _matrix(m.body_quat[body]))
+            for joint in _joints_of(m, body) or [-1]:
+                parents.append(link)
+                generation.append(generation[link] + 1)
+                joints.append(joint)
+                homes.append(home)
+                link, home = len(parents) - 1, (np.zeros(3), np.eye(3))
+                if joint >= 0:
+                    dof = int(m.jnt_dofadr[joint])
+                    self._dof_link |= {dof + k: link for k in range(6 if m.jnt_type[joint] == _FREE else 1)}
+            self._last[body] = link
+        joint = np.array(joints)
+        moving = joint >= 0
+        kind = np.where(moving, m.jnt_type[joint], -1)
+        axis, anchor = (np.where(moving[:, None], field[joint], 0.0) for field in (m.jnt_axis, m.jnt_pos))
+        address = m.jnt_qposadr[joint]
+        position, rotation = (np.array(part) for part in zip(*homes, strict=True))
+        skew = np.cross(axis[:, None, :], np.eye(3)).transpose(0, 2, 1)  # skew @ v = axis x v
+        # a hinge turns by its angle, a slide shifts by it; a link without a joint does neither
+        scalar = moving & (kind != _FREE)
+        self._address = self._tensor(np.where(scalar, address, 0))
+        self._zero = self._tensor(np.where(scalar, m.qpos0[np.where(scalar, address, 0)], 0.0))
+        self._turns = self._tensor((scalar & (kind != _SLIDE)).astype(float))
+        self._shifts = self._tensor((kind == _SLIDE).astype(float))
+        self._home = self._tensor(rotation)
+        self._sines, self._cosines = self._tensor(rotation @ skew), self._tensor(rotation @ skew @ skew)
+        # columns: the axis and the anchor, in the parent's frame
+        lever = np.stack(((rotation @ axis[..., None])[..., 0], position + (rotation @ anchor[..., None])[..., 0]), -1)
+        self._lever, self._anchor = self._tensor(lever), self._tensor(anchor)
+        self._free = [(int(link), int(m.jnt_qposadr[joint[link]])) for link in np.flatnonzero(kind == _FREE)]
+        self._generations, order = [], [np.array([0])]
+        for level in range(1, max(generation) + 1):
+            links = np.flatnonzero(np.array(generation) == level)
+            before = {int(link): k for k, link in enumerate(order[-1])}
+            within = [before[parents[int(link)]] for link in links]
+            self._generations.append(_Generation(self._tensor(links), self._tensor(within)))
+            order.append(links)
+        # where each link is in the concatenated generations
+        place = np.empty(len(parents), dtype=int)
+        place[np.concatenate(order)] = np.arange(len(parents))
+        self._points = self._tensor([int(place[self._last[body]]) for body in points])
+        self._place = place
+
+    def _build_columns(self, m: mujoco.MjModel, points: list[int], independent: bool) -> None:
+        """Which dofs move which point, and into which columns of the Jacobian."""
+        couplings = self._model.couplings
+        column = {dof: dof for dof in range(m.nv)}
+        self._columns = m.nv
+        if independent:
+            column = {int(dof): k for k, dof in enumerate(couplings.independent)}
+            driven = zip(couplings.dependent, couplings.driver, strict=True)
+            column |= {int(dof): column[int(driver)] for dof, driver in driven if driver >= 0}
+            self._columns = len(couplings.independent)
+        dofs = sorted(self._dof_link)
+        self._dof_links = self._tensor([int(self._place[self._dof_link[dof]]) for dof in dofs])
+        self._slides = self._tensor([m.jnt_type[m.dof_jntid[dof]] == _SLIDE for dof in dofs])
+        self._free_dofs = [k for k, dof in enumerate(dofs) if m.jnt_type[m.dof_jntid[dof]] == _FREE]
+        within = {dof: k for k, dof in enumerate(dofs)}
+        pairs = []
+        for point, body in enumerate(points):
+            chain = [dof for ancestor in _line(m, body) for j in _joints_of(m, ancestor) for dof in _dofs_of(m, j)]
+            pairs += [(point, column[dof], within[dof]) for dof in chain if dof in column]
+        point, into, dof = np.array(pairs, dtype=int).reshape(-1, 3).T
+        self._pair_point, self._pair_dof = self._tensor(point), self._tensor(dof)
+        self._pair_column = self._tensor(point * self._columns + into)
+        # the weight of a coupled dof is its slope
+        row = {int(dof): k for k, dof in enumerate(couplings.dependent)} if independent else {}
+        coupled = [(k, row[dofs[d]]) for k, d in enumerate(dof) if dofs[d] in row]
+        self._coupled = self._tensor(np.array(coupled, dtype=int).reshape(-1, 2)) if coupled else None
 
     def __call__(self, qpos: torch.Tensor, jacobian: bool = True) -> SitePoses:
         """Poses at `qpos (B, nq)`, float64; the Jacobian is empty unless asked for."""
         batch = qpos.shape[0]
-        eye = torch.eye(3, dtype=qpos.dtype, device=qpos.device)
-        positions = {0: torch.zeros(batch, 3, dtype=qpos.dtype, device=qpos.device)}
-        rotations = {0: eye.expand(batch, 3, 3)}
-        # (dof, angular axis, linear axis, point on the axis) of every dof between the world and a body
-        chains: dict[int, list[tuple[int, torch.Tensor, torch.Tensor, torch.Tensor]]] = {0: []}
-        for body in self._order:
-            parent = self._parent[body]
-            position = positions[parent] + (rotations[parent] @ self._pos[body])
-            rotation = rotations[parent] @ self._mat[body]
-            chain = list(chains[parent])
-            for joint in self._joints[body]:
-                if joint.kind == mujoco.mjtJoint.mjJNT_FREE:
-                    position = qpos[:, joint.qpos : joint.qpos + 3]
-                    rotation = quat_to_matrix(qpos[:, joint.qpos + 3 : joint.qpos + 7])
-                    zero = torch.zeros_like(position)
-                    for k in range(3):
-                        chain.append((joint.dof + k, zero, eye[k].expand(batch, 3), zero))
-                    for k in range(3):  # a free joint turns about its own axes
-                        chain.append((joint.dof + 3 + k, rotation[:, :, k], zero, position))
-                    continue
-                anchor = position + rotation @ joint.anchor
-                axis = rotation @ joint.axis
-                value = qpos[:, joint.qpos] - joint.offset
-                if joint.kind == mujoco.mjtJoint.mjJNT_SLIDE:
-                    position = position + axis * value[:, None]
-                    chain.append((joint.dof, torch.zeros_like(axis), axis, anchor))
-                else:
-                    rotation = rotation @ _axis_rotation(joint.axis, value)
-                    position = anchor - rotation @ joint.anchor
-                    chain.append((joint.dof, axis, torch.zeros_like(axis), anchor))
-            positions[body], rotations[body], chains[body] = position, rotation, chain
-        rotation = torch.stack([rotations[b] for b in self._bodies], dim=1)
-        origin = torch.stack([positions[b] for b in self._bodies], dim=1)
-        position = origin + (rotation @ self._offsets[:, :, None]).squeeze(-1)
+        angle = qpos[:, self._address] - self._zero
+        turn, shift = (angle * self._turns)[..., None, None], (angle * self._shifts)[..., None]
+        local = self._home + turn.sin() * self._sines + (1 - turn.cos()) * self._cosines  # Rodrigues
+        carried = torch.cat((local, self._lever.expand(batch, -1, 3, 2)), dim=-1)
+        free = {link: (qpos[:, at : at + 3], quat_to_matrix(qpos[:, at + 3 : at + 7])) for link, at in self._free}
+        position = torch.zeros(batch, 1, 3, dtype=qpos.dtype, device=qpos.device)
+        rotation = torch.eye(3, dtype=qpos.dtype, device=qpos.device).expand(batch, 1, 3, 3)
+        positions, rotations, levers = [position], [rotation], [torch.zeros_like(rotation[..., :2])]
+        for links, parents in self._generations:
+            moved = rotation.index_select(1, parents) @ carried.index_select(1, links)
+            origin = position.index_select(1, parents)
+            rotation, axis, anchor = moved[..., :3], moved[..., 3], origin + moved[..., 4]
+            arm = (rotation @ self._anchor[links][..., None]).squeeze(-1)
+            position = anchor - arm + axis * shift.index_select(1, links)
+            for k, link in enumerate(links.tolist() if free else []):
+                if link in free:
+                    position, rotation = position.clone(), rotation.clone()
+                    position[:, k], rotation[:, k] = free[link]
+            positions.append(position)
+            rotations.append(rotation)
+            levers.append(torch.stack((axis, anchor), dim=-1))
+        position, rotation = torch.cat(positions, 1), torch.cat(rotations, 1)
+        turned = rotation.index_select(1, self._points)
+        point = position.index_select(1, self._points) + (turned @ self._offsets[..., None]).squeeze(-1)
         if not jacobian:
-            return SitePoses(position, rotation, torch.empty(0))
-        matrix = torch.zeros(batch, len(self._bodies), 6, self._nv, dtype=qpos.dtype, device=qpos.device)
-        for site, body in enumerate(self._bodies):
-            if not chains[body]:
-                continue
-            dofs, *columns = zip(*chains[body], strict=True)
-            angular, linear, point = (torch.stack(column, dim=-1) for column in columns)
-            arm = position[:, site, :, None] - point
-            matrix[:, site, :3, list(dofs)] = linear + torch.linalg.cross(angular, arm, dim=1)
-            matrix[:, site, 3:, list(dofs)] = angular
-        return SitePoses(position, rotation, matrix)
+            return SitePoses(point, turned, torch.empty(0))
+        return SitePoses(point, turned, self._jacobian(qpos, point, position, rotation, torch.cat(levers, 1)))
+
+    def _jacobian(
+        self,
+        qpos: torch.Tensor,
+        point: torch.Tensor,
+        position: torch.Tensor,
+        rotation: torch.Tensor,
+        levers: torch.Tensor,
+    ) -> torch.Tensor:
+        """Every dof as a screw: the velocity of a point p of the body is angular x p + linear."""
+        axis, anchor = levers.index_select(1, self._dof_links).unbind(-1)
+        angular = torch.where(self._slides[:, None], 0.0, axis)
+        linear = torch.where(self._slides[:, None], axis, torch.linalg.cross(anchor, axis))
+        if self._free_dofs:  # three shifts along the world's axes, three turns about the body's own
+            link, at = self._dof_links[self._free_dofs[0]], self._free_dofs
+            own = rotation[:, link].transpose(1, 2)
+            angular[:, at[:3]], linear[:, at[:3]] = 0.0, torch.eye(3, dtype=qpos.dtype, device=qpos.device)
+            angular[:, at[3:]], linear[:, at[3:]] = own, torch.linalg.cross(position[:, link, None].expand_as(own), own)
+        turning = angular.index_select(1, self._pair_dof)
+        moving = linear.index_select(1, self._pair_dof)
+        moving = moving + torch.linalg.cross(turning, point.index_select(1, self._pair_point))
+        screws = torch.cat((moving, turning), dim=-1)
+        if self._coupled is not None:
+            pair, row = self._coupled.unbind(1)
+            screws[:, pair] *= self._model.couplings.slopes(qpos)[:, row, None]
+        batch, points = point.shape[:2]
+        columns = torch.zeros(batch, points * self._columns, 6, dtype=qpos.dtype, device=qpos.device)
+        columns.index_add_(1, self._pair_column, screws)
+        return columns.view(batch, points, self._columns, 6).transpose(2, 3)
 
 
-def _joints_of(m: mujoco.MjModel, body: int) -> range:
-    return (
-        range(int(m.body_jntadr[body]), int(m.body_jntadr[body] + m.body_jntnum[body]))
-        if m.body_jntnum[body]
-        else range(0)
-    )
+def _line(m: mujoco.MjModel, body: int) -> list[int]:
+    """The body and what it hangs from, without the world."""
+    line = []
+    while body:
+        line.append(body)
+        body = int(m.body_parentid[body])
+    return line
+
+
+def _joints_of(m: mujoco.MjModel, body: int) -> list[int]:
+    first = int(m.body_jntadr[body])
+    return list(range(first, first + int(m.body_jntnum[body])))
+
+
+def _dofs_of(m: mujoco.MjModel, joint: int) -> range:
+    first = int(m.jnt_dofadr[joint])
+    return range(first, first + (6 if m.jnt_type[joint] == _FREE else 1))
 
 
 def _matrix(quat: np.ndarray) -> np.ndarray:
@@ -155,12 +240,3 @@ def quat_to_matrix(quat: torch.Tensor) -> torch.Tensor:
         torch.stack((2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)), -1),
     )
     return torch.stack(rows, dim=-2)
-
-
-def _axis_rotation(axis: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
-    """Rodrigues' formula: rotations `(B, 3, 3)` about one unit `axis (3,)` by `angle (B,)`."""
-    x, y, z = axis
-    zero = torch.zeros_like(x)
-    skew = torch.stack((torch.stack((zero, -z, y)), torch.stack((z, zero, -x)), torch.stack((-y, x, zero))))
-    eye = torch.eye(3, dtype=angle.dtype, device=angle.device)
-    return eye + angle.sin()[:, None, None] * skew + (1 - angle.cos())[:, None, None] * (skew @ skew)

@@ -15,13 +15,16 @@ from musclewarp.errors import FileError
 from musclewarp.models import MuscleModel
 from musclewarp.motion import rotations
 from musclewarp.motion.body import Body, body_of
-from musclewarp.motion.motion import SMPL_JOINTS, Motion
-from musclewarp.references.quality import lowest_foot_heights, reference_quality
+from musclewarp.motion.motion import Motion
+from musclewarp.references.quality import reference_quality
 from musclewarp.references.reference import Reference, make_reference
+from musclewarp.retarget.contacts import foot_contacts
 from musclewarp.retarget.feasible import solve_feasible
+from musclewarp.retarget.grounded import solve_grounded
 from musclewarp.retarget.ik import IKConfig
+from musclewarp.retarget.person import arms_of_size, person_of_size, rest_motion
 from musclewarp.retarget.quality import recording_quality
-from musclewarp.retarget.targets import make_targets, scaled_joints
+from musclewarp.retarget.targets import make_targets
 
 Floats = NDArray[np.float64]
 
@@ -56,14 +59,16 @@ def retarget(
     dt = dt or model.physics.control_dt
     body = body or body_of(motion)
     resampled = resample(motion, dt)
-    rest = body.joints(rest_motion(motion))
-    targets = make_targets(model, body.joints(resampled), rest)
-    solution = solve_feasible(model, targets, dt, config, on_iteration)
-    qpos, positions = solution.qpos, targets.positions
     if model.has_free_root:
-        drop = ground_offset(model, qpos)
-        qpos[:, 2] -= drop
-        positions = positions - [0.0, 0.0, drop]
+        person = person_of_size(model, body, resampled)
+        targets = make_targets(model, person, person)
+        solution, targets = solve_grounded(
+            model, targets, foot_contacts(person.positions, person.fps), dt, config, on_iteration
+        )
+    else:
+        targets = make_targets(model, body.joints(resampled), body.joints(rest_motion(motion)))
+        solution = solve_feasible(model, targets, dt, config, on_iteration)
+    qpos, positions = solution.qpos, targets.positions
     reference = make_reference(
         model,
         qpos,
@@ -78,8 +83,7 @@ def retarget(
             "shape_space": motion.shape_space,
         },
     )
-    recording = body.joints(motion)
-    recording = recording._replace(positions=scaled_joints(model, recording, rest))
+    recording = (person_of_size if model.has_free_root else arms_of_size)(model, body, motion)
     quality = reference_quality(model, reference)
     quality |= recording_quality(model, reference, recording, targets.rotations)
     if not model.has_free_root:  # what stands on the ground needs the ground's forces, which a recording does not have
@@ -88,12 +92,6 @@ def retarget(
         quality["missing_moment_nm"] = float(np.abs(costs.residual).max(axis=1).mean())
     fit = {"ik_iterations": float(solution.iterations), "ik_converged": float(solution.converged)}
     return replace(reference, quality={**quality, **fit})
-
-
-def rest_motion(motion: Motion) -> Motion:
-    """One frame of the same person in SMPL's rest posture."""
-    identity = np.tile(rotations.IDENTITY, (1, len(SMPL_JOINTS), 1))
-    return replace(motion, rotations=identity, translation=np.zeros((1, 3)))
 
 
 def resample(motion: Motion, dt: float) -> Motion:
@@ -122,8 +120,3 @@ def resample(motion: Motion, dt: float) -> Motion:
         scipy.interpolate.CubicSpline(np.arange(last + 1), values)(time) for values in (quaternion, translation)
     )
     return replace(motion, rotations=rotations.normalize(turned), translation=moved, fps=rate)
-
-
-def ground_offset(model: MuscleModel, qpos: Floats) -> float:
-    """How far `qpos (T, nq)` stands above the floor, in m: the 2nd percentile over frames of the lowest foot point."""
-    return float(np.percentile(lowest_foot_heights(model, qpos), 2))

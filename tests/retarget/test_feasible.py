@@ -11,8 +11,9 @@ from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
 from musclewarp.references.quality import limit_violation
 from musclewarp.references.reference import differentiate
+from musclewarp.retarget.bounds import rest_posture
 from musclewarp.retarget.feasible import producible_moments, solve_feasible
-from musclewarp.retarget.ik import IKConfig, rest_posture, solve
+from musclewarp.retarget.ik import IKConfig, solve
 from musclewarp.retarget.targets import Targets
 
 DT = 0.02

@@ -13,7 +13,9 @@ from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
 from musclewarp.motion import rotations
 from musclewarp.references.quality import limit_violation
-from musclewarp.retarget.ik import IKConfig, _Problem, independent_bounds, solve
+from musclewarp.retarget.bounds import independent_bounds
+from musclewarp.retarget.ik import IKConfig, solve
+from musclewarp.retarget.ik_problem import Problem
 from musclewarp.retarget.targets import Targets
 
 DT = 0.02
@@ -87,18 +89,18 @@ def test_a_site_that_is_not_named_keeps_its_default_weight():
 @pytest.mark.parametrize("name", ["arms", "body"])
 def test_every_tracking_site_has_a_weight(name, request):
     model = request.getfixturevalue(name)
-    problem = _Problem(model, targets_of(model, smooth_movement(model, 2)), DT, IKConfig())
+    problem = Problem(model, targets_of(model, smooth_movement(model, 2)), DT, IKConfig())
     assert (problem.position_weight > 0).all()
     assert (problem.rotation_weight > 0).all()
 
 
 @pytest.fixture(scope="module", params=["tracking", "moments"])
-def small(arms: MuscleModel, request: pytest.FixtureRequest) -> _Problem:
+def small(arms: MuscleModel, request: pytest.FixtureRequest) -> Problem:
     """Six frames of both arms, without and with moments to come close to."""
     moments = np.random.default_rng(7).normal(size=(6, len(arms.couplings.independent)))
     targets = targets_of(arms, smooth_movement(arms, 6))
     config = IKConfig(acceleration=1e-6, moment=1e-3)
-    return _Problem(arms, targets, DT, config, moments if request.param == "moments" else None)
+    return Problem(arms, targets, DT, config, moments if request.param == "moments" else None)
 
 
 @pytest.mark.parametrize("name", ["arms", "body"])
@@ -136,13 +138,13 @@ def test_the_cost_never_increases(name, request):
     random = np.random.default_rng(2)
     targets = targets_of(model, smooth_movement(model, 10, seed=3))
     targets = replace(targets, positions=targets.positions + random.normal(scale=0.05, size=targets.positions.shape))
-    problem = _Problem(model, targets, DT, IKConfig())
-    costs, steps = [problem.cost(problem.initial_guess())], []
+    problem = Problem(model, targets, DT, IKConfig())
+    costs, steps = [problem.at(problem.initial_guess()).cost], []
     solution = solve(model, targets, DT, on_iteration=lambda step, cost: (steps.append(step), costs.append(cost)))
     assert len(costs) > 3
     assert (np.diff(costs) < 0).all()
     assert steps == list(range(1, solution.iterations + 1))
-    assert problem.cost(torch.from_numpy(solution.qpos)) == pytest.approx(costs[-1], rel=1e-12)
+    assert problem.at(torch.from_numpy(solution.qpos)).cost == pytest.approx(costs[-1], rel=1e-12)
 
 
 @pytest.mark.parametrize("blocking", [False, True])
@@ -150,13 +152,13 @@ def test_the_cost_never_increases(name, request):
 def test_the_banded_solution_is_that_of_the_dense_normal_equations(small, blocking, damping):
     frames, n = small.frames, small.n
     qpos = small.initial_guess()
-    equations = small.normal_equations(qpos)
+    equations = small.normal_equations(small.at(qpos))
     targets = targets_of(small.model, smooth_movement(small.model, 6))
-    tracking = _Problem(small.model, targets, DT, smoothing(0.0)).normal_equations(qpos)
+    tracking = Problem(small.model, targets, DT, smoothing(0.0)).at(qpos)
     random = np.random.default_rng(0)
     blocked = random.uniform(size=(frames, n)) < (0.3 if blocking else 0.0)
     dense = np.zeros((frames, n, frames, n))
-    for t, block in enumerate(tracking.blocks[0]):
+    for t, block in enumerate(tracking.hessian.numpy()):
         dense[t, :, t] = block + damping * np.diag(np.maximum(np.diag(block), 1e-6))
     second = np.diff(np.eye(frames), n=2, axis=0)
     dense += np.einsum("st,ij->sitj", second.T @ second, np.diag(np.broadcast_to(np.asarray(small.smooth), n)))
@@ -167,20 +169,21 @@ def test_the_banded_solution_is_that_of_the_dense_normal_equations(small, blocki
         slopes += np.einsum("ts,ij,tj->tisj", central, np.eye(n), dynamics.damping)
         dense += small.config.moment * np.einsum("tisj,tiuk->sjuk", slopes, slopes)
     dense, free = dense.reshape(frames * n, frames * n), ~blocked.ravel()
-    expected = np.zeros(frames * n)
-    expected[free] = np.linalg.solve(dense[np.ix_(free, free)], equations.gradient.ravel()[free])
-    found = small._solve(equations, blocked, damping)
+    given = np.where(blocked, random.normal(scale=1e-3, size=(frames, n)), 0.0)
+    expected, right = given.ravel().copy(), equations.gradient.ravel() - dense @ given.ravel()
+    expected[free] = np.linalg.solve(dense[np.ix_(free, free)], right[free])
+    found = small._solve(equations, blocked, damping, given)
     np.testing.assert_allclose(found.ravel(), expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("small", ["tracking"], indirect=True)  # with moments it leaves out how inertia changes
 def test_the_descent_direction_is_minus_half_the_gradient_of_the_cost(small):
     qpos = small.initial_guess()
-    gradient = torch.from_numpy(small.normal_equations(qpos).gradient)
+    gradient = torch.from_numpy(small.normal_equations(small.at(qpos)).gradient)
     random, step = np.random.default_rng(4), 1e-6
     for _ in range(5):
         along = torch.from_numpy(random.normal(size=(small.frames, small.n)))
-        change = small.cost(small.move(qpos, step * along)) - small.cost(small.move(qpos, -step * along))
+        change = small.at(small.move(qpos, step * along)).cost - small.at(small.move(qpos, -step * along)).cost
         expected = -2.0 * float((gradient * along).sum())
         assert change / (2 * step) == pytest.approx(expected, rel=2e-3, abs=1e-6)
 

@@ -16,7 +16,7 @@ from musclewarp.motion.motion import SMPL_JOINTS, Motion
 from musclewarp.references import Reference
 from musclewarp.references.quality import limit_violation, lowest_foot_heights, reference_quality
 from musclewarp.retarget import IKConfig, retarget
-from musclewarp.retarget.pipeline import ground_offset, rest_motion
+from musclewarp.retarget.pipeline import rest_motion
 
 EXACT = IKConfig(tolerance=1e-8)
 UPRIGHT = rotations.from_rotvec([np.pi / 2, 0.0, 0.0])  # SMPL's rest frame, y up, in the z-up world
@@ -159,19 +159,13 @@ def test_the_rest_pose_of_smpl_stretches_the_arms_sideways(name, request, person
 
 def test_the_whole_body_stands_on_the_floor(body, body_reference):
     heights = lowest_foot_heights(body, body_reference.qpos)
-    assert np.percentile(heights, 2) == pytest.approx(0, abs=1e-9)
-    assert heights.min() > -0.02
+    assert heights.min() > -1e-3
+    assert np.median(np.abs(heights)) < 5e-3
 
 
 def test_the_height_at_which_a_recording_stands_does_not_matter(body, whole_clip, person, body_reference):
     raised = replace(whole_clip, translation=whole_clip.translation + np.array([0.0, 0.0, 1.3]))
     assert distance(retarget(raised, body, body=person), body_reference) < 1e-3
-
-
-def test_ground_offset_is_the_second_percentile_of_the_lowest_foot(body):
-    qpos = np.tile(body.mj_model.qpos0, (101, 1))
-    qpos[:, 2] += np.linspace(0.0, 1.0, 101) - lowest_foot_heights(body, qpos[:1])
-    assert ground_offset(body, qpos) == pytest.approx(0.02)
 
 
 def test_targets_have_the_models_limb_lengths(arms, arms_reference):

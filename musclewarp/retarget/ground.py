@@ -1,0 +1,103 @@
+"""Feet and floor: how high the soles are, and how the height changes with the posture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from musclewarp.errors import ModelError
+from musclewarp.models import MuscleModel
+from musclewarp.models.kinematics import SitePoses, _matrix
+from musclewarp.models.model import foot_geoms
+
+_SPHERE, _CAPSULE, _ELLIPSOID = (
+    getattr(mujoco.mjtGeom, f"mjGEOM_{kind}") for kind in ("SPHERE", "CAPSULE", "ELLIPSOID")
+)
+
+
+class Soles:
+    """The collision geoms of both feet, each as one ellipsoid or two spheres.
+
+    Attributes:
+        bodies: that carry them `(P,)`.
+        centres: `(P, 3)` m, in the body.
+        foot: index `(P,)` of the foot in `model.feet`.
+
+    Raises:
+        ModelError: a geom is none of sphere, capsule, ellipsoid.
+    """
+
+    def __init__(self, model: MuscleModel) -> None:
+        m = model.mj_model
+        bodies, centres, shapes, feet = [], [], [], []
+        for geom in foot_geoms(model):
+            kind, size = int(m.geom_type[geom]), m.geom_size[geom]
+            frame, centre = _matrix(m.geom_quat[geom]), m.geom_pos[geom]
+            if kind == _ELLIPSOID:
+                parts = [(centre, frame * size)]
+            elif kind in (_SPHERE, _CAPSULE):
+                half = frame[:, 2] * size[1] if kind == _CAPSULE else np.zeros(3)
+                parts = [(centre + end * half, np.eye(3) * size[0]) for end in ((-1, 1) if half.any() else (0,))]
+            else:
+                name = mujoco.mjtGeom(kind).name.removeprefix("mjGEOM_").lower()
+                raise ModelError(
+                    f"geom {geom} ('{m.geom(geom).name}') of a foot of model '{model.name}' is a {name}; make it of "
+                    "spheres, capsules or ellipsoids"
+                )
+            for centre, shape in parts:
+                bodies.append(int(m.geom_bodyid[geom]))
+                centres.append(centre)
+                shapes.append(shape)
+                feet.append(_foot_of(model, bodies[-1]))
+        self.bodies, self.centres, self.foot = np.array(bodies), np.array(centres), np.array(feet)
+        self._shape = torch.from_numpy(np.array(shapes))
+
+    def heights(self, position: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
+        """Of the lowest point of each `(B, P)` m, from the centres' positions and the bodies' rotations."""
+        return position[..., 2] - (rotation[..., 2:, :] @ self._shape).squeeze(-2).norm(dim=-1)
+
+    def slopes(self, poses: SitePoses) -> torch.Tensor:
+        """Of these heights with the dofs `(B, P, C)`: those of the points that are lowest now."""
+        axes = poses.rotation @ self._shape
+        down = axes[..., 2, :]
+        lowest = -(axes @ down[..., None]).squeeze(-1) / down.norm(dim=-1, keepdim=True)  # from the centre
+        rise, turn = poses.jacobian[..., 2, :], poses.jacobian[..., 3:, :]
+        return rise + turn[..., 0, :] * lowest[..., 1, None] - turn[..., 1, :] * lowest[..., 0, None]
+
+
+def _foot_of(model: MuscleModel, body: int) -> int:
+    m = model.mj_model
+    roots = [int(m.sensor_objid[m.sensor(f"foot_{foot}").id]) for foot in model.feet]
+    while body not in roots:
+        body = int(m.body_parentid[body])
+    return roots.index(body)
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """A floor at z = 0 under T frames.
+
+    Attributes:
+        soles: of the model.
+        stance: which of `model.feet` stand `(T, F)`.
+    """
+
+    soles: Soles
+    stance: NDArray[np.bool_]
+
+    def at(self, frames: slice) -> Ground:
+        """The same of some frames."""
+        return Ground(self.soles, self.stance[frames])
+
+    def weights(self, heights: torch.Tensor, stance: float, penetration: float) -> torch.Tensor:
+        """Of the squared height of each part of the soles `(T, P)`: of what a foot stands on, and of what is below."""
+        standing = torch.zeros_like(heights)
+        for foot in range(self.stance.shape[1]):
+            parts = torch.from_numpy(np.flatnonzero(self.soles.foot == foot))
+            lowest = parts[heights[:, parts].argmin(dim=1)]
+            standing[torch.arange(len(heights)), lowest] = torch.from_numpy(stance * self.stance[:, foot])
+        return standing + penetration * (heights < 0.0)

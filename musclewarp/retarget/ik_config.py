@@ -1,0 +1,77 @@
+"""What the inverse kinematics weighs against what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from musclewarp.errors import ConfigError
+
+_POSITION = {
+    "pelvis": 1.0, "upper_body": 0.1, "head": 0.2, "shoulder": 0.3, "elbow": 1.0, "hand": 1.0,
+    "hip": 0.5, "knee": 1.0, "ankle": 1.0, "toes": 0.3,
+}  # fmt: skip
+_ROTATION = {"pelvis": 0.1, "hand": 0.003, "ankle": 0.01}
+
+
+@dataclass(frozen=True)
+class IKConfig:
+    """Weights of the inverse kinematics; a site is known by its name without the side.
+
+    Attributes:
+        position: weight of each site's squared position error in m²; a site that is not named keeps its default.
+        rotation: weight of each site's squared rotation error in rad², for sites that have one; likewise.
+        posture: weight of squared distance from the rest posture in rad².
+        acceleration: weight of squared joint acceleration in rad²/s⁴.
+        shoulder_acceleration: the same for the shoulder, whose joints carry twenty times the inertia of an elbow, and
+            turn fast for nothing where an arm hangs down (its elevation plane is then undefined).
+        stance: weight of the squared height in m² of the lowest point of a foot that stands.
+        penetration: weight of the squared depth in m² of each part of the feet below the floor.
+        moment: weight of squared joint moment in (Nm)² beyond what the muscles can produce (models with a fixed root).
+        max_activation: activation that these moments may take, so that something is left to correct errors with.
+        feasibility_rounds: how often the moments and the postures are fitted to each other in turn.
+        limit_margin: rad (or m, scaled) that references keep from the joint limits, which are soft in simulation.
+        max_iterations: Levenberg-Marquardt steps.
+        tolerance: relative decrease of the cost at which the solution is accepted.
+
+    Raises:
+        ConfigError: a site is unknown, or a number out of its range.
+    """
+
+    position: Mapping[str, float] = field(default_factory=dict[str, float])
+    rotation: Mapping[str, float] = field(default_factory=dict[str, float])
+    posture: float = 1e-5
+    acceleration: float = 4e-8
+    shoulder_acceleration: float = 2e-6
+    stance: float = 5.0
+    penetration: float = 200.0
+    moment: float = 1e-4
+    max_activation: float = 0.75
+    feasibility_rounds: int = 4
+    limit_margin: float = 0.01
+    max_iterations: int = 60
+    tolerance: float = 5e-4
+
+    def __post_init__(self) -> None:
+        for name, defaults in (("position", _POSITION), ("rotation", _ROTATION)):
+            given = getattr(self, name)
+            if unknown := sorted(given.keys() - defaults.keys()):
+                raise ConfigError(f"ik.{name} has no site '{unknown[0]}'; choose among {', '.join(defaults)}")
+            object.__setattr__(self, name, defaults | dict(given))
+            for site, weight in given.items():
+                _check(f"{name}.{site}", weight)
+        for name in ("posture", "acceleration", "shoulder_acceleration", "stance", "penetration", "moment"):
+            _check(name, getattr(self, name))
+        for name in ("limit_margin", "tolerance"):
+            _check(name, getattr(self, name))
+        _check("feasibility_rounds", self.feasibility_rounds)
+        _check("max_iterations", self.max_iterations, least=1)
+        if not 0 < self.max_activation <= 1:
+            raise ConfigError(f"ik.max_activation is {self.max_activation}; choose one in (0, 1]")
+
+
+def _check(name: str, value: float, least: float = 0) -> None:
+    if not least <= value < np.inf:
+        raise ConfigError(f"ik.{name} is {value}; choose a number of at least {least}")

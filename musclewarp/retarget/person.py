@@ -1,0 +1,77 @@
+"""The recorded person at the model's size, on a floor at z = 0."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from musclewarp.models import MuscleModel
+from musclewarp.models.kinematics import Kinematics
+from musclewarp.motion import rotations
+from musclewarp.motion.body import Body, JointTrajectory
+from musclewarp.motion.motion import SMPL_JOINTS, SMPL_PARENTS, Motion
+from musclewarp.retarget.shape import fit_shape, segment_lengths
+from musclewarp.retarget.targets import REST_TO_MODEL, t_pose
+
+Floats = NDArray[np.float64]
+_SMPL = {name: index for index, name in enumerate(SMPL_JOINTS)}
+_HIPS = [_SMPL["left_hip"], _SMPL["right_hip"]]
+
+
+def rest_motion(motion: Motion) -> Motion:
+    """One frame of the same person in SMPL's rest posture."""
+    identity = np.tile(rotations.IDENTITY, (1, len(SMPL_JOINTS), 1))
+    return replace(motion, rotations=identity, translation=np.zeros((1, 3)))
+
+
+def person_of_size(model: MuscleModel, body: Body, motion: Motion) -> JointTrajectory:
+    """The joints of a person who turns them as in `motion`, with the segments of `model`, which has legs.
+
+    The way is scaled by the length of the legs. What SMPL calls the pelvis, a point between the hips, is moved to where
+    the model has its pelvis, a fixed offset from the hips in the pelvis.
+
+    Args:
+        model: with a free root.
+        body: whose skeleton `motion` drives.
+        motion: the recording, at any rate.
+    """
+    own, own_rest = body.joints(motion), body.joints(rest_motion(motion)).positions[0]
+    rest = fit_shape(body, model).rest_joints
+    joints = np.zeros_like(own.positions)
+    for joint, parent in enumerate(SMPL_PARENTS[1:], start=1):
+        joints[:, joint] = joints[:, parent] + rotations.rotate(own.orientations[:, parent], rest[joint] - rest[parent])
+    hips, own_hips = joints[:, _HIPS].mean(axis=1), own.positions[:, _HIPS].mean(axis=1)
+    floor = own.positions[:, [_SMPL["left_ankle"], _SMPL["right_ankle"]], 2].min()
+    scale = _leg(rest) / _leg(own_rest)
+    joints += (scale * (own_hips - [0.0, 0.0, floor]) - hips)[:, None]
+    turned = rotations.multiply(own.orientations[:, 0], rotations.conjugate(REST_TO_MODEL))
+    joints[:, 0] = joints[:, _HIPS].mean(axis=1) + rotations.rotate(turned, _pelvis_offset(model))
+    return own._replace(positions=joints)
+
+
+def arms_of_size(model: MuscleModel, body: Body, motion: Motion) -> JointTrajectory:
+    """The joints of a person seen from the chest, which does not move, scaled by the length of the arms to `model`."""
+    own, own_rest = body.joints(motion), body.joints(rest_motion(motion)).positions[0]
+    chest = _SMPL["spine3"]
+    turned = rotations.multiply(own.orientations[:, chest, None], rotations.conjugate(REST_TO_MODEL))
+    seen = rotations.rotate(rotations.conjugate(turned), own.positions - own.positions[:, chest, None])
+    lengths = segment_lengths(model)
+    joints = [_SMPL[f"left_{joint}"] for joint in ("shoulder", "elbow", "wrist")]
+    own_length = float(np.linalg.norm(np.diff(own_rest[joints], axis=0), axis=-1).sum())
+    home = Kinematics(model)(torch.from_numpy(t_pose(model))[None], jacobian=False).position[0, 0].numpy()
+    return own._replace(positions=home + (lengths["left upper arm"] + lengths["left forearm"]) / own_length * seen)
+
+
+def _leg(joints: Floats) -> float:
+    chain = [_SMPL[f"left_{joint}"] for joint in ("hip", "knee", "ankle")]
+    return float(np.linalg.norm(np.diff(joints[chain], axis=0), axis=-1).sum())
+
+
+def _pelvis_offset(model: MuscleModel) -> Floats:
+    """From between the hips to the pelvis site `(3,)` m, in the model's T-pose."""
+    home = Kinematics(model)(torch.from_numpy(t_pose(model))[None], jacobian=False).position[0].numpy()
+    at = {name: home[index] for index, name in enumerate(model.sites)}
+    return at["pelvis"] - (at["left_hip"] + at["right_hip"]) / 2

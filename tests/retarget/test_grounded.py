@@ -1,0 +1,99 @@
+"""Feet on a floor: heights of the soles and their slopes, and postures that stand where the recording stands."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from musclewarp.models import MuscleModel, load_model
+from musclewarp.models.kinematics import Kinematics
+from musclewarp.motion import rotations
+from musclewarp.references.quality import lowest_foot_heights
+from musclewarp.retarget.bounds import rest_posture
+from musclewarp.retarget.contacts import FootContacts
+from musclewarp.retarget.ground import Ground, Soles
+from musclewarp.retarget.grounded import sole_heights, solve_grounded
+from musclewarp.retarget.targets import Targets
+
+DT = 0.02
+ORIENTED = ("pelvis", "left_hand", "right_hand", "left_ankle", "right_ankle")
+
+
+@pytest.fixture(scope="module")
+def whole() -> MuscleModel:
+    return load_model("myofullbody")
+
+
+@pytest.fixture(scope="module")
+def soles(whole) -> Soles:
+    return Soles(whole)
+
+
+def postures(model: MuscleModel, count: int, seed: int = 0) -> torch.Tensor:
+    random = np.random.default_rng(seed)
+    qpos = np.tile(rest_posture(model), (count, 1))
+    qpos[:, 3:7] = rotations.multiply(rotations.from_rotvec(random.normal(scale=0.5, size=(count, 3))), qpos[:, 3:7])
+    qpos[:, model.joint_qpos] += random.normal(scale=0.1, size=(count, len(model.joint_qpos)))
+    return model.couplings.project_qpos(torch.from_numpy(qpos))
+
+
+def test_the_lowest_point_is_that_of_the_collision_geoms(whole, soles):
+    qpos = postures(whole, 20).numpy()
+    np.testing.assert_allclose(
+        sole_heights(whole, soles, qpos).min(axis=1), lowest_foot_heights(whole, qpos), atol=1e-9
+    )
+
+
+def test_slopes_are_the_derivatives_of_the_heights(whole, soles):
+    qpos, step = postures(whole, 3), 1e-6
+    kinematics = Kinematics(whole, soles.bodies, soles.centres)
+    slopes = soles.slopes(kinematics(qpos))
+    random = np.random.default_rng(1)
+    import mujoco
+
+    for b in range(len(qpos)):
+        qvel = random.normal(size=whole.mj_model.nv)
+        moved = []
+        for sign in (1.0, -1.0):
+            row = qpos[b].numpy().copy()
+            mujoco.mj_integratePos(whole.mj_model, row, qvel, sign * step)
+            poses = kinematics(torch.from_numpy(row[None]), jacobian=False)
+            moved.append(soles.heights(poses.position, poses.rotation)[0])
+        expected = (moved[0] - moved[1]) / (2 * step)
+        np.testing.assert_allclose(slopes[b] @ torch.from_numpy(qvel), expected, atol=1e-6)
+
+
+def test_only_the_lowest_part_of_a_standing_foot_and_what_is_below_the_floor_weighs(soles):
+    heights = torch.full((2, len(soles.foot)), 0.05, dtype=torch.float64)
+    left, right = (np.flatnonzero(soles.foot == foot) for foot in (0, 1))
+    heights[0, left[1]], heights[1, right[0]] = 0.01, -0.02
+    weights = Ground(soles, np.array([[True, False], [False, False]])).weights(heights, 5.0, 200.0)
+    expected = torch.zeros_like(weights)
+    expected[0, left[1]], expected[1, right[0]] = 5.0, 200.0
+    torch.testing.assert_close(weights, expected)
+
+
+def test_a_squat_recorded_above_and_in_the_floor_stands_on_it(whole, soles):
+    """The recording floats by 0.3 m, and its feet, unlike the model's, sink by 2 cm as it squats."""
+    frames = 60
+    qpos = np.tile(rest_posture(whole), (frames, 1))
+    m, bend = whole.mj_model, 0.4 * (1 - np.cos(np.linspace(0, 2 * np.pi, frames)))
+    for side in "rl":
+        for joint, share in (("hip_flexion", 1.0), ("knee_angle", 2.0), ("ankle_angle", 1.0)):
+            qpos[:, m.joint(f"{joint}_{side}").qposadr[0]] = share * bend
+    qpos = whole.couplings.project_qpos(torch.from_numpy(qpos)).numpy()
+    qpos[:, 2] += 0.3 - 0.02 * bend / bend.max() - sole_heights(whole, soles, qpos).min(axis=1)
+    poses = Kinematics(whole)(torch.from_numpy(qpos), jacobian=False)
+    turned = rotations.from_matrix(poses.rotation.numpy())
+    turned[:, [site not in ORIENTED for site in whole.sites]] = np.nan
+    always = np.ones((frames, 2), dtype=bool)
+    contacts = FootContacts(always, always, np.zeros(2), np.zeros(2), 0.0, 1 / DT)
+    solution, targets = solve_grounded(whole, Targets(poses.position.numpy(), turned), contacts, DT)
+    heights = sole_heights(whole, soles, solution.qpos)
+    assert np.abs(heights).max() < 5e-3
+    assert heights.min() > -1e-3
+    found = Kinematics(whole)(torch.from_numpy(solution.qpos), jacobian=False).position.numpy()
+    assert np.linalg.norm(found - targets.positions, axis=-1).mean() < 0.02
+    # no jumps: the floor is kept by all frames together
+    assert np.abs(np.diff(solution.qpos[:, 2], n=2)).max() < 2e-3
