@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from musclewarp.dynamics.inverse import reduce_rows
 from musclewarp.models import MuscleModel
-from musclewarp.models.model import foot_geoms
+from musclewarp.models.surfaces import foot_geoms
 
 Floats = NDArray[np.float64]
 _EDGES = 4  # of the pyramid that stands for the friction cone

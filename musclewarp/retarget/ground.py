@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from musclewarp.errors import ModelError
 from musclewarp.models import MuscleModel
-from musclewarp.models.kinematics import SitePoses, _matrix
-from musclewarp.models.model import foot_geoms
+from musclewarp.models.kinematics import SitePoses
+from musclewarp.models.surfaces import foot_geoms
+from musclewarp.motion import rotations
 
 _SPHERE, _CAPSULE, _ELLIPSOID = (
     getattr(mujoco.mjtGeom, f"mjGEOM_{kind}") for kind in ("SPHERE", "CAPSULE", "ELLIPSOID")
@@ -36,7 +37,7 @@ class Soles:
         bodies, centres, shapes, feet = [], [], [], []
         for geom in foot_geoms(model):
             kind, size = int(m.geom_type[geom]), m.geom_size[geom]
-            frame, centre = _matrix(m.geom_quat[geom]), m.geom_pos[geom]
+            frame, centre = rotations.to_matrix(m.geom_quat[geom]), m.geom_pos[geom]
             if kind == _ELLIPSOID:
                 parts = [(centre, frame * size)]
             elif kind in (_SPHERE, _CAPSULE):

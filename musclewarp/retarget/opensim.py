@@ -22,10 +22,9 @@ from musclewarp.models.kinematics import Kinematics
 from musclewarp.motion import rotations
 from musclewarp.motion.opensim import coordinate_name, to_z_up
 from musclewarp.motion.table import Table
-from musclewarp.references.quality import reference_quality
+from musclewarp.references.quality import lowest_foot_heights, reference_quality
 from musclewarp.references.reference import Reference, make_reference
-from musclewarp.retarget.ik import independent_bounds, rest_posture
-from musclewarp.retarget.pipeline import ground_offset
+from musclewarp.retarget.bounds import independent_bounds, rest_posture
 
 Floats = NDArray[np.float64]
 
@@ -92,7 +91,7 @@ def from_opensim(
     mapped = opensim_qpos(replace(table, values=unwrapped).resample(dt), model)
     qpos = mapped.qpos
     qpos[:, 0] += treadmill_speed * dt * np.arange(len(qpos))
-    qpos[:, 2] -= ground_offset(model, qpos)
+    qpos[:, 2] -= np.percentile(lowest_foot_heights(model, qpos), 2)  # one offset onto the floor
     told = {"unmapped": unmapped, "at_rest": list(mapped.at_rest), "clipped_rad": mapped.clipped}
     reference = make_reference(
         model, qpos, dt, name=name or table.name, source={**table.source, **(source or {}), **told}

@@ -21,6 +21,7 @@ from musclewarp.motion.motion import SMPL_JOINTS
 from musclewarp.references.quality import derivative, lowest_foot_heights, resample_spline, rms
 from musclewarp.references.reference import Reference
 from musclewarp.retarget.contacts import SIDES, FootContacts, foot_contacts
+from musclewarp.retarget.targets import SITE_JOINTS
 
 Floats = NDArray[np.float64]
 QUALITY_FILE = "quality.json"
@@ -37,20 +38,6 @@ QUALITY_KEYS = (
     "frames_per_s",
 )
 FLOATING = 0.010  # m, above which a foot in stance is said to float
-# site -> the SMPL joint that is at the same place in the body
-_JOINTS = {"pelvis": "pelvis", "head": "head"} | {
-    f"{side}_{site}": f"{side}_{joint}"
-    for side in SIDES
-    for site, joint in (
-        ("shoulder", "shoulder"),
-        ("elbow", "elbow"),
-        ("hand", "wrist"),
-        ("hip", "hip"),
-        ("knee", "knee"),
-        ("ankle", "ankle"),
-        ("toes", "foot"),
-    )
-}
 
 
 def recording_quality(
@@ -123,7 +110,7 @@ def site_quality(
 
 def _pairs(model: MuscleModel) -> list[tuple[int, int]]:
     """(site, SMPL joint) of all sites that have one, the root first; thorax and chest for arms alone."""
-    names = _JOINTS if model.has_free_root else _JOINTS | {"upper_body": "spine3"}
+    names = SITE_JOINTS if model.has_free_root else SITE_JOINTS | {"upper_body": "spine3"}
     return [(i, SMPL_JOINTS.index(names[site])) for i, site in enumerate(model.sites) if site in names]
 
 

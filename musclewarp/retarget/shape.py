@@ -11,7 +11,7 @@ import lightning
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
@@ -76,23 +76,19 @@ class ShapeFit(lightning.LightningModule):
         with torch.no_grad():  # joints at rest are linear in the betas
             joints = body.rest_joints(torch.cat((torch.zeros(1, NUM_BETAS), torch.eye(NUM_BETAS))))
         joints = joints - joints[:, :1]
-        self.register_buffer("mean", joints[0])
-        self.register_buffer("axes", joints[1:] - joints[0])
-        ends = np.array([_ends(SMPL_JOINTS, *SEGMENTS[name][2:]) for name in lengths])
-        self.register_buffer("ends", torch.from_numpy(ends))
-        self.register_buffer("goal", torch.tensor(list(lengths.values()), dtype=torch.float64))
+        self._mean, self._axes = joints[0], joints[1:] - joints[0]
+        self._ends = torch.from_numpy(np.array([_ends(SMPL_JOINTS, *SEGMENTS[name][2:]) for name in lengths]))
+        self._goal = torch.tensor(list(lengths.values()), dtype=torch.float64)
         self.betas = torch.nn.Parameter(torch.zeros(NUM_BETAS, dtype=torch.float64))
         self.log_scale = torch.nn.Parameter(torch.zeros((), dtype=torch.float64))
 
     def forward(self) -> torch.Tensor:
         """Joints at rest `(24, 3)` m, the pelvis at the origin."""
-        assert isinstance(self.axes, torch.Tensor)
-        return self.log_scale.exp() * (self.mean + torch.einsum("b,bjk->jk", self.betas, self.axes))
+        return self.log_scale.exp() * (self._mean + torch.einsum("b,bjk->jk", self.betas, self._axes))
 
     def errors(self, joints: torch.Tensor) -> torch.Tensor:
         """How much longer than asked for the segments between `joints (24, 3)` are, m."""
-        assert isinstance(self.ends, torch.Tensor)
-        return (self.ends @ joints).norm(dim=-1) - self.goal
+        return (self._ends @ joints).norm(dim=-1) - self._goal
 
     def training_step(self, *_: object) -> torch.Tensor:
         """The cost in mm²."""
@@ -134,9 +130,8 @@ def fit_lengths(body: Body, lengths: dict[str, float]) -> Shape:
                 enable_checkpointing=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,
-                barebones=False,
             )
-            trainer.fit(fit, DataLoader(torch.zeros(1, 1)))
+            trainer.fit(fit, DataLoader(TensorDataset(torch.zeros(1, 1))))
     finally:
         loud.setLevel(level)
     return fit.result()
