@@ -6,13 +6,14 @@ through the bodies that the asked-for ones hang from. Tests hold it to MuJoCo.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import mujoco
 import numpy as np
 import torch
 
-from musclewarp.models.model import MuscleModel
+if TYPE_CHECKING:
+    from musclewarp.models.model import MuscleModel
 
 _FREE, _SLIDE = mujoco.mjtJoint.mjJNT_FREE.value, mujoco.mjtJoint.mjJNT_SLIDE.value
 

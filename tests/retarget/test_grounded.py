@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mujoco
 import numpy as np
 import pytest
 import torch
@@ -50,7 +51,6 @@ def test_slopes_are_the_derivatives_of_the_heights(whole, soles):
     kinematics = Kinematics(whole, soles.bodies, soles.centres)
     slopes = soles.slopes(kinematics(qpos))
     random = np.random.default_rng(1)
-    import mujoco
 
     for b in range(len(qpos)):
         qvel = random.normal(size=whole.mj_model.nv)
@@ -96,4 +96,4 @@ def test_a_squat_recorded_above_and_in_the_floor_stands_on_it(whole, soles):
     found = Kinematics(whole)(torch.from_numpy(solution.qpos), jacobian=False).position.numpy()
     assert np.linalg.norm(found - targets.positions, axis=-1).mean() < 0.02
     # no jumps: the floor is kept by all frames together
-    assert np.abs(np.diff(solution.qpos[:, 2], n=2)).max() < 2e-3
+    assert np.abs(np.diff(solution.qpos[:, 2], n=3)).max() < 1e-3

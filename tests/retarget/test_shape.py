@@ -34,10 +34,12 @@ def test_random_shapes_are_recovered_from_their_segments_to_2_mm(body, seed):
     joints = body.rest_joints(betas)[0]
     joints = joints - joints[0]
     found = fit_lengths(body, lengths_of(body, joints))
-    # nobody measures the collars, the neck and the fingertips
-    measured = [SMPL_JOINTS.index(f"{s}_{j}") for s in ("left", "right") for j in ["hip", "knee", "ankle", "foot"]]
-    distance = np.linalg.norm(found.rest_joints - joints.numpy(), axis=1)
-    assert distance[measured].max() < 2e-3
+    # legs and arms from where they begin: nobody measures how the trunk's length is shared out
+    for first, chain in (("hip", "knee ankle foot"), ("shoulder", "elbow wrist")):
+        for side in ("left", "right"):
+            at = [SMPL_JOINTS.index(f"{side}_{joint}") for joint in (first, *chain.split())]
+            limb, expected = (rest[at] - rest[at[0]] for rest in (found.rest_joints, joints.numpy()))
+            assert np.linalg.norm(limb - expected, axis=1).max() < 2e-3
     assert max(abs(error) for error in found.errors.values()) < 5e-4
 
 
@@ -65,5 +67,5 @@ def test_a_strong_prior_keeps_the_mean_shape(body, whole):
     fit = ShapeFit(body, segment_lengths(whole), prior=1e6)
     cost = fit.training_step()
     cost.backward()
-    assert float(cost) > 1.0
+    assert float(cost.detach()) > 1.0
     assert float(fit.training_step().detach()) == pytest.approx(float(cost.detach()))
