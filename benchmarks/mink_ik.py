@@ -19,7 +19,8 @@ import torch
 
 from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
-from musclewarp.retarget.ik import IKConfig, rest_posture
+from musclewarp.retarget.bounds import rest_posture
+from musclewarp.retarget.ik import IKConfig
 from musclewarp.retarget.targets import Targets
 
 COUPLING_TOLERANCE = 2e-3  # rad or m

@@ -30,15 +30,14 @@ from musclewarp.engines.native import available_threads
 from musclewarp.errors import MusclewarpError
 from musclewarp.models import MuscleModel, PhysicsConfig, load_model
 from musclewarp.motion.amass import read_amass
-from musclewarp.motion.body import load_body
+from musclewarp.motion.body import Body, load_body
+from musclewarp.motion.motion import Motion
 from musclewarp.references.library import find_references
 from musclewarp.references.muscle_paths import muscle_paths
 from musclewarp.references.reference import Reference
 from musclewarp.retarget import retarget
-from musclewarp.retarget.feasible import solve_feasible
-from musclewarp.retarget.pipeline import resample, rest_motion
+from musclewarp.retarget.pipeline import fit_postures, resample
 from musclewarp.retarget.quality import QUALITY_FILE
-from musclewarp.retarget.targets import make_targets
 
 Figures = Mapping[str, float | None]
 FEW = 8
@@ -103,17 +102,15 @@ def measure(path: Path, model: MuscleModel, body: str, dt: float, mink: MinkSolv
     seconds = time.perf_counter() - started
     figures = {**reference.quality, "frames_per_s": reference.num_frames / seconds}
     if mink is not None:
-        figures |= against_mink(mink, make_targets(
-            model, person.joints(resample(motion, dt)), person.joints(rest_motion(motion))
-        ), dt)  # fmt: skip
+        figures |= against_mink(mink, person, resample(motion, dt))
     return _row(path.stem, model, reference, figures)
 
 
-def against_mink(mink: MinkSolver, targets: Any, dt: float) -> dict[str, float]:
-    """Frames/s of both solvers on the same targets, one right after the other."""
-    frames = len(targets.positions)
+def against_mink(mink: MinkSolver, person: Body, motion: Motion) -> dict[str, float]:
+    """Frames/s of both solvers on the same targets, one right after the other; ours finds the floor, too."""
+    frames = motion.num_frames
     started = time.perf_counter()
-    solve_feasible(mink.model, targets, dt)
+    _, targets = fit_postures(mink.model, person, motion)
     half = time.perf_counter()
     solution = mink.solve(targets)
     ended = time.perf_counter()

@@ -20,6 +20,9 @@ _SPHERE, _CAPSULE, _ELLIPSOID = (
 )
 
 
+CLEARANCE = 5e-4  # m above the floor from which on parts of the feet are kept out of it
+
+
 class Soles:
     """The collision geoms of both feet, each as one ellipsoid or two spheres.
 
@@ -94,11 +97,16 @@ class Ground:
         """The same of some frames."""
         return Ground(self.soles, self.stance[frames])
 
-    def weights(self, heights: torch.Tensor, stance: float, penetration: float) -> torch.Tensor:
-        """Of the squared height of each part of the soles `(T, P)`: of what a foot stands on, and of what is below."""
+    def pull(self, heights: torch.Tensor, stance: float, penetration: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weights of each part of the soles, and the heights in m to which they draw it, `(T, P)` both.
+
+        What a foot stands on is drawn to the floor by `stance`, what is lower than `CLEARANCE` there by `penetration`.
+        """
         standing = torch.zeros_like(heights)
         for foot in range(self.stance.shape[1]):
             parts = torch.from_numpy(np.flatnonzero(self.soles.foot == foot))
             lowest = parts[heights[:, parts].argmin(dim=1)]
             standing[torch.arange(len(heights)), lowest] = torch.from_numpy(stance * self.stance[:, foot])
-        return standing + penetration * (heights < 0.0)
+        below = penetration * (heights < CLEARANCE)
+        weight = standing + below
+        return weight, CLEARANCE * below / weight.clamp(min=1e-12)

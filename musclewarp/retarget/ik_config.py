@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -24,9 +24,11 @@ class IKConfig:
         position: weight of each site's squared position error in m²; a site that is not named keeps its default.
         rotation: weight of each site's squared rotation error in rad², for sites that have one; likewise.
         posture: weight of squared distance from the rest posture in rad².
-        acceleration: weight of squared joint acceleration in rad²/s⁴.
-        shoulder_acceleration: the same for the shoulder, whose joints carry twenty times the inertia of an elbow, and
+        whole_body_acceleration: weight of squared joint acceleration in rad²/s⁴, for a model with a free root.
+        acceleration: the same for a model with a fixed root.
+        shoulder_acceleration: the same for its shoulders, whose joints carry twenty times the inertia of an elbow, and
             turn fast for nothing where an arm hangs down (its elevation plane is then undefined).
+        standing: how many times the weight of its position ankle and toes of a foot have that stands.
         stance: weight of the squared height in m² of the lowest point of a foot that stands.
         penetration: weight of the squared depth in m² of each part of the feet below the floor.
         moment: weight of squared joint moment in (Nm)² beyond what the muscles can produce (models with a fixed root).
@@ -43,10 +45,12 @@ class IKConfig:
     position: Mapping[str, float] = field(default_factory=dict[str, float])
     rotation: Mapping[str, float] = field(default_factory=dict[str, float])
     posture: float = 1e-5
-    acceleration: float = 4e-8
+    whole_body_acceleration: float = 2e-8
+    acceleration: float = 1e-7
     shoulder_acceleration: float = 2e-6
+    standing: float = 10.0
     stance: float = 5.0
-    penetration: float = 200.0
+    penetration: float = 500.0
     moment: float = 1e-4
     max_activation: float = 0.75
     feasibility_rounds: int = 4
@@ -62,10 +66,9 @@ class IKConfig:
             object.__setattr__(self, name, defaults | dict(given))
             for site, weight in given.items():
                 _check(f"{name}.{site}", weight)
-        for name in ("posture", "acceleration", "shoulder_acceleration", "stance", "penetration", "moment"):
-            _check(name, getattr(self, name))
-        for name in ("limit_margin", "tolerance"):
-            _check(name, getattr(self, name))
+        for weight in fields(self):
+            if weight.type == "float" and weight.name != "max_activation":
+                _check(weight.name, getattr(self, weight.name))
         _check("feasibility_rounds", self.feasibility_rounds)
         _check("max_iterations", self.max_iterations, least=1)
         if not 0 < self.max_activation <= 1:

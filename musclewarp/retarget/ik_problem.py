@@ -77,16 +77,20 @@ class Problem:
         self.oriented = np.flatnonzero(~np.isnan(targets.rotations[0, :, 0]))
         self.goal_rotation = torch.from_numpy(rotations.to_matrix(targets.rotations[:, self.oriented]))
         part = [site.removeprefix("left_").removeprefix("right_") for site in model.sites]
-        weights = [config.position[p] for p in part], [config.rotation.get(part[s], 0.0) for s in self.oriented]
-        self.position_scale, self.rotation_scale = (
-            torch.tensor(w, dtype=torch.float64).sqrt()[:, None] for w in weights
-        )
+        position = torch.tensor([config.position[name] for name in part], dtype=torch.float64).repeat(len(self.goal), 1)
+        for foot, stands in zip(model.feet, ground.stance.T if ground else (), strict=False):
+            for name in ("ankle", "toes"):
+                position[stands, model.sites.index(f"{foot}_{name}")] *= config.standing
+        rotation = torch.tensor([config.rotation.get(part[s], 0.0) for s in self.oriented], dtype=torch.float64)
+        self.position_scale, self.rotation_scale = position.sqrt()[..., None], rotation.sqrt()[:, None]
         self.rest = torch.from_numpy(rest_posture(model))
         self.lower, self.upper = (torch.from_numpy(b) for b in independent_bounds(model, config.limit_margin))
         frames, n = len(self.goal), len(self.independent)
         self.frames, self.n = frames, n
         names = [model.dof_names[dof] for dof in model.couplings.independent]
         weight = [config.shoulder_acceleration if joint_group(n) == "shoulder" else config.acceleration for n in names]
+        if model.has_free_root:
+            weight = [config.whole_body_acceleration] * n
         self.smooth = torch.tensor(weight, dtype=torch.float64) / dt**4
         self.stencil = _second_difference_bands(frames)
         # the rest posture says nothing about where the person is
@@ -147,9 +151,10 @@ class Problem:
         poses, sites = self.kinematics(qpos), len(self.model.sites)
         turn = self.goal_rotation[frames] @ poses.rotation[:, self.oriented].transpose(-1, -2)
         turn = torch.from_numpy(rotations.to_rotvec(rotations.from_matrix(turn.numpy())))
-        errors = [(self.goal[frames] - poses.position[:, :sites]) * self.position_scale, turn * self.rotation_scale]
+        place = self.position_scale[frames]
+        errors = [(self.goal[frames] - poses.position[:, :sites]) * place, turn * self.rotation_scale]
         slopes = [
-            poses.jacobian[:, :sites, :3] * self.position_scale[..., None],
+            poses.jacobian[:, :sites, :3] * place[..., None],
             poses.jacobian[:, self.oriented, 3:] * self.rotation_scale[..., None],
         ]
         if self.ground is not None:
@@ -168,8 +173,9 @@ class Problem:
         assert self.ground is not None
         soles = self.ground.soles
         heights = soles.heights(poses.position, poses.rotation)
-        scale = self.ground.at(frames).weights(heights, self.config.stance, self.config.penetration).sqrt()
-        return (-heights * scale)[..., None], (soles.slopes(poses) * scale[..., None])[:, :, None]
+        weight, goal = self.ground.at(frames).pull(heights, self.config.stance, self.config.penetration)
+        scale = weight.sqrt()
+        return ((goal - heights) * scale)[..., None], (soles.slopes(poses) * scale[..., None])[:, :, None]
 
     def _missing_moments(self, qpos: torch.Tensor) -> Floats:
         """The moments to come near, less those of the movement, of all frames but the first and the last."""

@@ -21,10 +21,10 @@ from musclewarp.references.reference import Reference, make_reference
 from musclewarp.retarget.contacts import foot_contacts
 from musclewarp.retarget.feasible import solve_feasible
 from musclewarp.retarget.grounded import solve_grounded
-from musclewarp.retarget.ik import IKConfig
+from musclewarp.retarget.ik import IKConfig, Solution
 from musclewarp.retarget.person import arms_of_size, person_of_size, rest_motion
 from musclewarp.retarget.quality import recording_quality
-from musclewarp.retarget.targets import make_targets
+from musclewarp.retarget.targets import Targets, make_targets
 
 Floats = NDArray[np.float64]
 
@@ -58,23 +58,13 @@ def retarget(
     """
     dt = dt or model.physics.control_dt
     body = body or body_of(motion)
-    resampled = resample(motion, dt)
-    if model.has_free_root:
-        person = person_of_size(model, body, resampled)
-        targets = make_targets(model, person, person)
-        solution, targets = solve_grounded(
-            model, targets, foot_contacts(person.positions, person.fps), dt, config, on_iteration
-        )
-    else:
-        targets = make_targets(model, body.joints(resampled), body.joints(rest_motion(motion)))
-        solution = solve_feasible(model, targets, dt, config, on_iteration)
-    qpos, positions = solution.qpos, targets.positions
+    solution, targets = fit_postures(model, body, resample(motion, dt), config, on_iteration)
     reference = make_reference(
         model,
-        qpos,
+        solution.qpos,
         dt,
         name=motion.name,
-        target_positions=positions,
+        target_positions=targets.positions,
         source={
             **motion.source,
             "body": body.name,
@@ -92,6 +82,24 @@ def retarget(
         quality["missing_moment_nm"] = float(np.abs(costs.residual).max(axis=1).mean())
     fit = {"ik_iterations": float(solution.iterations), "ik_converged": float(solution.converged)}
     return replace(reference, quality={**quality, **fit})
+
+
+def fit_postures(
+    model: MuscleModel,
+    body: Body,
+    motion: Motion,
+    config: IKConfig | None = None,
+    on_iteration: Callable[[int, float], None] | None = None,
+) -> tuple[Solution, Targets]:
+    """The model's postures in a motion at the control rate, and the targets that they fit: see `retarget`."""
+    if model.has_free_root:
+        person = person_of_size(model, body, motion)
+        contacts = foot_contacts(person.positions, person.fps)
+        return solve_grounded(
+            model, make_targets(model, person, person), contacts, 1 / motion.fps, config, on_iteration
+        )
+    targets = make_targets(model, body.joints(motion), body.joints(rest_motion(motion)))
+    return solve_feasible(model, targets, 1 / motion.fps, config, on_iteration), targets
 
 
 def resample(motion: Motion, dt: float) -> Motion:

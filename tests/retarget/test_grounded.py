@@ -13,7 +13,7 @@ from musclewarp.motion import rotations
 from musclewarp.references.quality import lowest_foot_heights
 from musclewarp.retarget.bounds import rest_posture
 from musclewarp.retarget.contacts import FootContacts
-from musclewarp.retarget.ground import Ground, Soles
+from musclewarp.retarget.ground import CLEARANCE, Ground, Soles
 from musclewarp.retarget.grounded import sole_heights, solve_grounded
 from musclewarp.retarget.targets import Targets
 
@@ -68,10 +68,11 @@ def test_only_the_lowest_part_of_a_standing_foot_and_what_is_below_the_floor_wei
     heights = torch.full((2, len(soles.foot)), 0.05, dtype=torch.float64)
     left, right = (np.flatnonzero(soles.foot == foot) for foot in (0, 1))
     heights[0, left[1]], heights[1, right[0]] = 0.01, -0.02
-    weights = Ground(soles, np.array([[True, False], [False, False]])).weights(heights, 5.0, 200.0)
+    weights, goals = Ground(soles, np.array([[True, False], [False, False]])).pull(heights, 5.0, 200.0)
     expected = torch.zeros_like(weights)
     expected[0, left[1]], expected[1, right[0]] = 5.0, 200.0
     torch.testing.assert_close(weights, expected)
+    torch.testing.assert_close(goals, CLEARANCE * (expected == 200.0))
 
 
 def test_a_squat_recorded_above_and_in_the_floor_stands_on_it(whole, soles):
