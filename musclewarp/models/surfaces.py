@@ -35,11 +35,12 @@ def foot_geoms(model: MuscleModel, foot: str | None = None) -> list[int]:
 
 
 def floor_geoms(model: MuscleModel) -> list[int]:
-    """Ids of the geoms that can touch the floor of a model with feet."""
+    """Ids of the geoms that can touch the floor of a model with feet, without meshes (MS-Human-700's pelvis, skull)."""
     m = model.mj_model
     floor = int(m.sensor_objid[m.sensor("floor").id])
     collides = (m.geom_contype & m.geom_conaffinity[floor]) | (m.geom_contype[floor] & m.geom_conaffinity)
-    return np.flatnonzero((collides != 0) & (m.geom_bodyid != m.geom_bodyid[floor])).tolist()
+    solid = m.geom_type != mujoco.mjtGeom.mjGEOM_MESH
+    return np.flatnonzero((collides != 0) & solid & (m.geom_bodyid != m.geom_bodyid[floor])).tolist()
 
 
 def lowest_points(model: MuscleModel, geoms: list[int], position: Floats, rotation: Floats) -> Floats:

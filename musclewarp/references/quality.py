@@ -16,7 +16,8 @@ from musclewarp.references.reference import Reference
 
 Floats = NDArray[np.float64]
 SMOOTHNESS_RATE = 30.0  # Hz, at which accelerations and jerks are taken, so that they compare across control rates
-LIMIT_TOLERANCE, PENETRATION_TOLERANCE = 1e-5, 1e-3  # rad or m; m
+LIMIT_TOLERANCE, COUPLED_TOLERANCE = 1e-5, 1e-3  # rad or m
+PENETRATION_TOLERANCE = 1e-3  # m
 
 
 def reference_quality(model: MuscleModel, reference: Reference) -> dict[str, float]:

@@ -26,6 +26,7 @@ from musclewarp.references.manifest import MANIFEST
 from musclewarp.references.reference import SUFFIX
 from musclewarp.retarget import folder as folders
 from musclewarp.retarget.folder import Settings, find_clips, retarget_clips
+from musclewarp.retarget.quality import QUALITY_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "data" / "motions" / "demo" / "arms.npz"
@@ -98,7 +99,9 @@ def manifest(refs):
 
 
 def unfinished(refs):
-    return [path for path in refs.rglob("*") if path.is_file() and not path.name.endswith((SUFFIX, MANIFEST))]
+    return [
+        path for path in refs.rglob("*") if path.is_file() and not path.name.endswith((SUFFIX, MANIFEST, QUALITY_FILE))
+    ]
 
 
 def test_good_clips_become_references_and_bad_ones_reasons(recordings, made, arms):
