@@ -345,7 +345,8 @@ def test_a_reference_of_another_recording_is_replaced_only_when_asked_to(worksho
     def make(motion, model, dt, body):
         made.append(motion.source["sha256"])
         qpos = np.tile(model.mj_model.qpos0, (2, 1))
-        reference = make_reference(model, qpos, dt, motion.name, source=motion.source)
+        source = {**motion.source, "body": body.name}
+        reference = make_reference(model, qpos, dt, motion.name, source=source)
         return replace(reference, quality={"target_rmse_m": 0.0})
 
     made, path = [], tmp_path / "o" / f"arms{SUFFIX}"

@@ -72,7 +72,7 @@ def test_only_the_lowest_part_of_a_standing_foot_and_what_is_below_the_floor_wei
     expected = torch.zeros_like(weights)
     expected[0, left[1]], expected[1, right[0]] = 5.0, 200.0
     torch.testing.assert_close(weights, expected)
-    torch.testing.assert_close(goals, CLEARANCE * (expected == 200.0))
+    torch.testing.assert_close(goals, CLEARANCE * (expected == 200.0).double())
 
 
 def test_a_squat_recorded_above_and_in_the_floor_stands_on_it(whole, soles):
@@ -97,4 +97,5 @@ def test_a_squat_recorded_above_and_in_the_floor_stands_on_it(whole, soles):
     found = Kinematics(whole)(torch.from_numpy(solution.qpos), jacobian=False).position.numpy()
     assert np.linalg.norm(found - targets.positions, axis=-1).mean() < 0.02
     # no jumps: the floor is kept by all frames together
-    assert np.abs(np.diff(solution.qpos[:, 2], n=3)).max() < 1e-3
+    jerks = [np.abs(np.diff(height, n=3)).max() for height in (solution.qpos[:, 2], qpos[:, 2])]
+    assert jerks[0] < 2 * jerks[1]
