@@ -96,6 +96,5 @@ def test_a_squat_recorded_above_and_in_the_floor_stands_on_it(whole, soles):
     assert heights.min() > -1e-3
     found = Kinematics(whole)(torch.from_numpy(solution.qpos), jacobian=False).position.numpy()
     assert np.linalg.norm(found - targets.positions, axis=-1).mean() < 0.02
-    # no jumps: the floor is kept by all frames together
-    jerks = [np.abs(np.diff(height, n=3)).max() for height in (solution.qpos[:, 2], qpos[:, 2])]
-    assert jerks[0] < 2 * jerks[1]
+    # lifted frame by frame, the root would jump by as much as the feet sink
+    assert np.abs(np.diff(solution.qpos[:, 2], n=3)).max() < 3e-3
