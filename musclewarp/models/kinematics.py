@@ -30,13 +30,6 @@ class SitePoses(NamedTuple):
     jacobian: torch.Tensor
 
 
-class _Generation(NamedTuple):
-    """Links at one distance from the world: `links` among all, and their `parents` within the generation before."""
-
-    links: torch.Tensor
-    parents: torch.Tensor
-
-
 class Kinematics:
     """Kinematics of points fixed to bodies.
 
@@ -87,37 +80,37 @@ class Kinematics:
                     dof = int(m.jnt_dofadr[joint])
                     self._dof_link |= {dof + k: link for k in range(6 if m.jnt_type[joint] == _FREE else 1)}
             self._last[body] = link
-        joint = np.array(joints)
+        # one generation after the other
+        order = np.argsort(generation, kind="stable")
+        place = np.empty(len(order), dtype=int)
+        place[order] = np.arange(len(order))
+        self._last = {body: int(place[link]) for body, link in self._last.items()}
+        self._dof_link = {dof: int(place[link]) for dof, link in self._dof_link.items()}
+        parent, joint = place[np.array(parents)[order]], np.array(joints)[order]
+        starts = np.searchsorted(np.array(generation)[order], np.arange(max(generation) + 2))
+        # links of each generation, and their parents within the one before
+        self._generations = [
+            (slice(int(first), int(end)), self._tensor(parent[first:end] - before))
+            for before, first, end in zip(starts, starts[1:], starts[2:], strict=False)
+        ]
+        position, rotation = (np.array(part)[order] for part in zip(*homes, strict=True))
         moving = joint >= 0
         kind = np.where(moving, m.jnt_type[joint], -1)
         axis, anchor = (np.where(moving[:, None], field[joint], 0.0) for field in (m.jnt_axis, m.jnt_pos))
         address = m.jnt_qposadr[joint]
-        position, rotation = (np.array(part) for part in zip(*homes, strict=True))
         skew = np.cross(axis[:, None, :], np.eye(3)).transpose(0, 2, 1)  # skew @ v = axis x v
         # a hinge turns by its angle, a slide shifts by it; a link without a joint does neither
         scalar = moving & (kind != _FREE)
         self._address = self._tensor(np.where(scalar, address, 0))
         self._zero = self._tensor(np.where(scalar, m.qpos0[np.where(scalar, address, 0)], 0.0))
         self._turns = self._tensor((scalar & (kind != _SLIDE)).astype(float))
-        self._shifts = self._tensor((kind == _SLIDE).astype(float))
         self._home = self._tensor(rotation)
         self._sines, self._cosines = self._tensor(rotation @ skew), self._tensor(rotation @ skew @ skew)
-        # columns: the axis and the anchor, in the parent's frame
-        lever = np.stack(((rotation @ axis[..., None])[..., 0], position + (rotation @ anchor[..., None])[..., 0]), -1)
-        self._lever, self._anchor = self._tensor(lever), self._tensor(anchor)
-        self._free = [(int(link), int(m.jnt_qposadr[joint[link]])) for link in np.flatnonzero(kind == _FREE)]
-        self._generations, order = [], [np.array([0])]
-        for level in range(1, max(generation) + 1):
-            links = np.flatnonzero(np.array(generation) == level)
-            before = {int(link): k for k, link in enumerate(order[-1])}
-            within = [before[parents[int(link)]] for link in links]
-            self._generations.append(_Generation(self._tensor(links), self._tensor(within)))
-            order.append(links)
-        # where each link is in the concatenated generations
-        place = np.empty(len(parents), dtype=int)
-        place[np.concatenate(order)] = np.arange(len(parents))
-        self._points = self._tensor([int(place[self._last[body]]) for body in points])
-        self._place = place
+        self._slide = self._tensor((rotation @ axis[..., None])[..., 0] * (kind == _SLIDE)[:, None])
+        self._pivot = self._tensor(position + (rotation @ anchor[..., None])[..., 0])
+        self._axis, self._anchor = self._tensor(axis), self._tensor(anchor)
+        self._free = [(int(link), int(address[link])) for link in np.flatnonzero(kind == _FREE)]
+        self._points = self._tensor([self._last[body] for body in points])
 
     def _build_columns(self, m: mujoco.MjModel, points: list[int], independent: bool) -> None:
         """Which dofs move which point, and into which columns of the Jacobian."""
@@ -130,7 +123,8 @@ class Kinematics:
             column |= {int(dof): column[int(driver)] for dof, driver in driven if driver >= 0}
             self._columns = len(couplings.independent)
         dofs = sorted(self._dof_link)
-        self._dof_links = self._tensor([int(self._place[self._dof_link[dof]]) for dof in dofs])
+        self._dof_links = self._tensor([self._dof_link[dof] for dof in dofs])
+        self._dof_axis, self._dof_anchor = self._axis[self._dof_links], self._anchor[self._dof_links]
         self._slides = self._tensor([m.jnt_type[m.dof_jntid[dof]] == _SLIDE for dof in dofs])
         self._free_dofs = [k for k, dof in enumerate(dofs) if m.jnt_type[m.dof_jntid[dof]] == _FREE]
         within = {dof: k for k, dof in enumerate(dofs)}
@@ -148,52 +142,41 @@ class Kinematics:
 
     def __call__(self, qpos: torch.Tensor, jacobian: bool = True) -> SitePoses:
         """Poses at `qpos (B, nq)`, float64; the Jacobian is empty unless asked for."""
-        batch = qpos.shape[0]
         angle = qpos[:, self._address] - self._zero
-        turn, shift = (angle * self._turns)[..., None, None], (angle * self._shifts)[..., None]
-        local = self._home + turn.sin() * self._sines + (1 - turn.cos()) * self._cosines  # Rodrigues
-        carried = torch.cat((local, self._lever.expand(batch, -1, 3, 2)), dim=-1)
-        free = {link: (qpos[:, at : at + 3], quat_to_matrix(qpos[:, at + 3 : at + 7])) for link, at in self._free}
-        position = torch.zeros(batch, 1, 3, dtype=qpos.dtype, device=qpos.device)
-        rotation = torch.eye(3, dtype=qpos.dtype, device=qpos.device).expand(batch, 1, 3, 3)
-        positions, rotations, levers = [position], [rotation], [torch.zeros_like(rotation[..., :2])]
+        turn = (angle * self._turns)[..., None, None]
+        turned = self._home + turn.sin() * self._sines + (1 - turn.cos()) * self._cosines  # Rodrigues
+        shifted = self._pivot + angle[..., None] * self._slide - (turned @ self._anchor[..., None]).squeeze(-1)
+        local = torch.cat((turned, shifted[..., None]), dim=-1)  # of each link, in its parent
+        for link, at in self._free:
+            local[:, link, :, :3] = quat_to_matrix(qpos[:, at + 3 : at + 7])
+            local[:, link, :, 3] = qpos[:, at : at + 3]
+        above = torch.eye(3, 4, dtype=qpos.dtype, device=qpos.device).expand(len(qpos), 1, 3, 4)
+        placed = [above]
         for links, parents in self._generations:
-            moved = rotation.index_select(1, parents) @ carried.index_select(1, links)
-            origin = position.index_select(1, parents)
-            rotation, axis, anchor = moved[..., :3], moved[..., 3], origin + moved[..., 4]
-            arm = (rotation @ self._anchor[links][..., None]).squeeze(-1)
-            position = anchor - arm + axis * shift.index_select(1, links)
-            for k, link in enumerate(links.tolist() if free else []):
-                if link in free:
-                    position, rotation = position.clone(), rotation.clone()
-                    position[:, k], rotation[:, k] = free[link]
-            positions.append(position)
-            rotations.append(rotation)
-            levers.append(torch.stack((axis, anchor), dim=-1))
-        position, rotation = torch.cat(positions, 1), torch.cat(rotations, 1)
-        turned = rotation.index_select(1, self._points)
-        point = position.index_select(1, self._points) + (turned @ self._offsets[..., None]).squeeze(-1)
-        if not jacobian:
-            return SitePoses(point, turned, torch.empty(0))
-        return SitePoses(point, turned, self._jacobian(qpos, point, position, rotation, torch.cat(levers, 1)))
+            above = above.index_select(1, parents)
+            below = above[..., :3] @ local[:, links]
+            below[..., 3] += above[..., 3]
+            placed.append(below)
+            above = below
+        links = torch.cat(placed, dim=1)
+        turned = links[..., :3].index_select(1, self._points)
+        point = links[..., 3].index_select(1, self._points) + (turned @ self._offsets[..., None]).squeeze(-1)
+        return SitePoses(point, turned, self._jacobian(qpos, point, links) if jacobian else torch.empty(0))
 
-    def _jacobian(
-        self,
-        qpos: torch.Tensor,
-        point: torch.Tensor,
-        position: torch.Tensor,
-        rotation: torch.Tensor,
-        levers: torch.Tensor,
-    ) -> torch.Tensor:
+    def _jacobian(self, qpos: torch.Tensor, point: torch.Tensor, links: torch.Tensor) -> torch.Tensor:
         """Every dof as a screw: the velocity of a point p of the body is angular x p + linear."""
-        axis, anchor = levers.index_select(1, self._dof_links).unbind(-1)
+        links = links.index_select(1, self._dof_links)
+        rotation, position = links[..., :3], links[..., 3]
+        # a joint's axis and anchor are the same in the link that it moves as in the one before
+        axis = (rotation @ self._dof_axis[..., None]).squeeze(-1)
+        anchor = position + (rotation @ self._dof_anchor[..., None]).squeeze(-1)
         angular = torch.where(self._slides[:, None], 0.0, axis)
         linear = torch.where(self._slides[:, None], axis, torch.linalg.cross(anchor, axis))
         if self._free_dofs:  # three shifts along the world's axes, three turns about the body's own
-            link, at = self._dof_links[self._free_dofs[0]], self._free_dofs
-            own = rotation[:, link].transpose(1, 2)
-            angular[:, at[:3]], linear[:, at[:3]] = 0.0, torch.eye(3, dtype=qpos.dtype, device=qpos.device)
-            angular[:, at[3:]], linear[:, at[3:]] = own, torch.linalg.cross(position[:, link, None].expand_as(own), own)
+            shifts, turns = self._free_dofs[:3], self._free_dofs[3:]
+            own, origin = rotation[:, turns[0]].transpose(1, 2), position[:, turns]
+            angular[:, shifts], linear[:, shifts] = 0.0, torch.eye(3, dtype=qpos.dtype, device=qpos.device)
+            angular[:, turns], linear[:, turns] = own, torch.linalg.cross(origin, own)
         turning = angular.index_select(1, self._pair_dof)
         moving = linear.index_select(1, self._pair_dof)
         moving = moving + torch.linalg.cross(turning, point.index_select(1, self._pair_point))

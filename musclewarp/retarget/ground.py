@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
@@ -81,6 +82,17 @@ def _foot_of(model: MuscleModel, body: int) -> int:
     return roots.index(body)
 
 
+class Pull(NamedTuple):
+    """A cost of the heights h of the parts of the soles: sum of weight (h - goal)^2, plus a constant.
+
+    `weight`, `goal` (m): `(T, P)`.
+    """
+
+    weight: torch.Tensor
+    goal: torch.Tensor
+    constant: float
+
+
 @dataclass(frozen=True, eq=False)
 class Ground:
     """A floor at z = 0 under T frames.
@@ -97,11 +109,8 @@ class Ground:
         """The same of some frames."""
         return Ground(self.soles, self.stance[frames])
 
-    def pull(self, heights: torch.Tensor, stance: float, penetration: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weights of each part of the soles, and the heights in m to which they draw it, `(T, P)` both.
-
-        What a foot stands on is drawn to the floor by `stance`, what is lower than `CLEARANCE` there by `penetration`.
-        """
+    def pull(self, heights: torch.Tensor, stance: float, penetration: float) -> Pull:
+        """What a foot stands on is drawn to the floor by `stance`, what is below `CLEARANCE` there by `penetration`."""
         standing = torch.zeros_like(heights)
         for foot in range(self.stance.shape[1]):
             parts = torch.from_numpy(np.flatnonzero(self.soles.foot == foot))
@@ -109,4 +118,5 @@ class Ground:
             standing[torch.arange(len(heights)), lowest] = torch.from_numpy(stance * self.stance[:, foot])
         below = penetration * (heights < CLEARANCE)
         weight = standing + below
-        return weight, CLEARANCE * below / weight.clamp(min=1e-12)
+        goal = CLEARANCE * below / weight.clamp(min=1e-12)
+        return Pull(weight, goal, CLEARANCE * float((standing * goal).sum()))

@@ -81,16 +81,17 @@ def solve(
 
 
 def _minimise(problem: Problem, qpos: torch.Tensor, on_iteration: Callable[[int, float], None] | None) -> Solution:
-    here, damping = problem.at(qpos), 1e-3
+    here, damping = problem.at(qpos), 0.1 if problem.ground else 1e-3
     for iteration in range(problem.config.max_iterations):
         equations = problem.normal_equations(here)
         while True:
-            there = problem.at(problem.step(here, equations, damping))
-            if there.cost < here.cost or damping > 1e6:
+            candidate, gain = problem.step(here, equations, damping)
+            if gain < problem.config.tolerance * here.cost:
+                return Solution(here.qpos.numpy(), iteration, True)
+            there = problem.at(candidate)
+            if there.cost < here.cost:
                 break
             damping *= 30.0
-        if there.cost >= here.cost:
-            return Solution(here.qpos.numpy(), iteration, True)  # no descent left in float64
         decrease, here, damping = (here.cost - there.cost) / here.cost, there, max(damping / 10.0, 1e-6)
         if on_iteration is not None:
             on_iteration(iteration + 1, here.cost)

@@ -56,7 +56,7 @@ class IKConfig:
     feasibility_rounds: int = 4
     limit_margin: float = 0.01
     max_iterations: int = 60
-    tolerance: float = 5e-4
+    tolerance: float = 1e-4
 
     def __post_init__(self) -> None:
         for name, defaults in (("position", _POSITION), ("rotation", _ROTATION)):

@@ -24,7 +24,7 @@ from musclewarp.retarget.targets import Targets
 Floats = NDArray[np.float64]
 _CHUNK = 256  # frames
 _BOX = 0.5  # rad or m that a joint may move in one step
-_ACTIVE_SETS = 5  # tries to find which bounds are met
+_ACTIVE_SETS = 3  # tries to find which bounds are met
 
 
 class Equations(NamedTuple):
@@ -152,13 +152,14 @@ class Problem:
         turn = self.goal_rotation[frames] @ poses.rotation[:, self.oriented].transpose(-1, -2)
         turn = torch.from_numpy(rotations.to_rotvec(rotations.from_matrix(turn.numpy())))
         place = self.position_scale[frames]
+        constant = 0.0
         errors = [(self.goal[frames] - poses.position[:, :sites]) * place, turn * self.rotation_scale]
         slopes = [
             poses.jacobian[:, :sites, :3] * place[..., None],
             poses.jacobian[:, self.oriented, 3:] * self.rotation_scale[..., None],
         ]
         if self.ground is not None:
-            error, slope = self._on_ground(SitePoses(*(part[:, sites:] for part in poses)), frames)
+            error, slope, constant = self._on_ground(SitePoses(*(part[:, sites:] for part in poses)), frames)
             errors.append(error)
             slopes.append(slope)
         error = torch.cat([part.flatten(1) for part in errors], dim=1)
@@ -166,16 +167,17 @@ class Problem:
         off = self._joint_values(self.rest[None]) - self._joint_values(qpos)
         hessian = slope.transpose(1, 2) @ slope + torch.diag(self.posture)
         gradient = (error[:, None] @ slope).squeeze(1) + self.posture * off
-        return float(error.square().sum() + (self.posture * off.square()).sum()), hessian, gradient
+        return constant + float(error.square().sum() + (self.posture * off.square()).sum()), hessian, gradient
 
-    def _on_ground(self, poses: SitePoses, frames: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weighted errors `(T, P, 1)` and their slopes `(T, P, 1, n)` of the soles' heights."""
+    def _on_ground(self, poses: SitePoses, frames: slice) -> tuple[torch.Tensor, torch.Tensor, float]:
+        """Weighted errors `(T, P, 1)` and their slopes `(T, P, 1, n)` of the soles' heights, and a rest of the cost."""
         assert self.ground is not None
         soles = self.ground.soles
         heights = soles.heights(poses.position, poses.rotation)
-        weight, goal = self.ground.at(frames).pull(heights, self.config.stance, self.config.penetration)
-        scale = weight.sqrt()
-        return ((goal - heights) * scale)[..., None], (soles.slopes(poses) * scale[..., None])[:, :, None]
+        pull = self.ground.at(frames).pull(heights, self.config.stance, self.config.penetration)
+        scale = pull.weight.sqrt()
+        error, slope = (pull.goal - heights) * scale, soles.slopes(poses) * scale[..., None]
+        return error[..., None], slope[:, :, None], pull.constant
 
     def _missing_moments(self, qpos: torch.Tensor) -> Floats:
         """The moments to come near, less those of the movement, of all frames but the first and the last."""
@@ -213,8 +215,8 @@ class Problem:
             for second, right in enumerate(slopes[first:], first):
                 blocks[second - first][first : first + frames] += weight * left.transpose(0, 2, 1) @ right
 
-    def step(self, here: Point, equations: Equations, damping: float) -> torch.Tensor:
-        """Where the damped Gauss-Newton step within the bounds leads, all frames `(T, nq)`.
+    def step(self, here: Point, equations: Equations, damping: float) -> tuple[torch.Tensor, float]:
+        """Where the damped Gauss-Newton step within the bounds leads, all frames `(T, nq)`, and what it should gain.
 
         What would leave its bounds goes to the bound, and the others adapt to that.
         """
@@ -231,7 +233,7 @@ class Problem:
                 break
             delta = np.where(leaves, np.clip(delta, to_lower, to_upper), delta)
             held |= leaves
-        return self.move(here.qpos, torch.from_numpy(delta))
+        return self.move(here.qpos, torch.from_numpy(delta)), float((gradient * delta).sum())
 
     def move(self, qpos: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
         """`qpos` moved by `delta (T, n)` of the independent dofs, clamped to the bounds, couplings restored."""

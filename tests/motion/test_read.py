@@ -43,6 +43,8 @@ def test_recordings_are_found_in_folders_of_any_depth_and_nothing_else(tmp_path)
 
 
 def test_a_folder_without_recordings_is_named(tmp_path):
-    with pytest.raises(FileError, match=r"no recordings in it or below; they end in \.npz") as caught:
+    with pytest.raises(
+        FileError, match=r"no recordings in it or below; they are called \*\.npz or humanoid3d_\*\.txt"
+    ) as caught:
         find_motions(tmp_path)
     assert str(tmp_path) in str(caught.value)

@@ -68,11 +68,11 @@ def test_only_the_lowest_part_of_a_standing_foot_and_what_is_below_the_floor_wei
     heights = torch.full((2, len(soles.foot)), 0.05, dtype=torch.float64)
     left, right = (np.flatnonzero(soles.foot == foot) for foot in (0, 1))
     heights[0, left[1]], heights[1, right[0]] = 0.01, -0.02
-    weights, goals = Ground(soles, np.array([[True, False], [False, False]])).pull(heights, 5.0, 200.0)
-    expected = torch.zeros_like(weights)
+    pull = Ground(soles, np.array([[True, False], [False, False]])).pull(heights, 5.0, 200.0)
+    expected = torch.zeros_like(pull.weight)
     expected[0, left[1]], expected[1, right[0]] = 5.0, 200.0
-    torch.testing.assert_close(weights, expected)
-    torch.testing.assert_close(goals, CLEARANCE * (expected == 200.0).double())
+    torch.testing.assert_close(pull.weight, expected)
+    torch.testing.assert_close(pull.goal, CLEARANCE * (expected == 200.0).double())
 
 
 def test_a_squat_recorded_above_and_in_the_floor_stands_on_it(whole, soles):
