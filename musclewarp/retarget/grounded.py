@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from musclewarp.models import MuscleModel
-from musclewarp.models.kinematics import Kinematics
+from musclewarp.references.quality import lowest_foot_heights
 from musclewarp.retarget.contacts import SIDES, FootContacts
 from musclewarp.retarget.ground import Ground, Soles
 from musclewarp.retarget.ik import EVERY_STRIDE, STRIDE, IKConfig, Solution, between, solve
@@ -32,7 +31,8 @@ def solve_grounded(
     soles = Soles(model)
     stance = contacts.foot[:, [SIDES.index(foot) for foot in model.feet]]
     rough = solve(model, targets.at(EVERY_STRIDE), STRIDE * dt, config, on_iteration)
-    lowest, stands = sole_heights(model, soles, rough.qpos), stance[EVERY_STRIDE]
+    lowest = np.stack([lowest_foot_heights(model, rough.qpos, foot) for foot in model.feet], axis=1)
+    stands = stance[EVERY_STRIDE]
     standing = lowest[stands] if stands.any() else np.sort(lowest.min(axis=1))[: 1 + len(lowest) // 20]
     drop = np.array([0.0, 0.0, np.median(standing)])
     lowered = Targets(targets.positions - drop, targets.rotations)
@@ -43,10 +43,3 @@ def solve_grounded(
         solution = solve(model, lowered.at(frames), step, config, report, start, ground=ground.at(frames))
         start, done = between(model, solution.qpos, len(stance)), done + solution.iterations
     return replace(solution, iterations=done), lowered
-
-
-def sole_heights(model: MuscleModel, soles: Soles, qpos: np.ndarray) -> np.ndarray:
-    """Height `(T, F)` in m of the lowest point of each of `model.feet` at `qpos (T, nq)`."""
-    poses = Kinematics(model, soles.bodies, soles.centres)(torch.from_numpy(qpos), jacobian=False)
-    heights = soles.heights(poses.position, poses.rotation).numpy()
-    return np.stack([heights[:, soles.foot == foot].min(axis=1) for foot in range(len(model.feet))], axis=1)

@@ -14,7 +14,7 @@ from musclewarp.references.quality import lowest_foot_heights
 from musclewarp.retarget.bounds import rest_posture
 from musclewarp.retarget.contacts import FootContacts
 from musclewarp.retarget.ground import CLEARANCE, Ground, Soles
-from musclewarp.retarget.grounded import sole_heights, solve_grounded
+from musclewarp.retarget.grounded import solve_grounded
 from musclewarp.retarget.targets import Targets
 
 DT = 0.02
@@ -40,10 +40,12 @@ def postures(model: MuscleModel, count: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_the_lowest_point_is_that_of_the_collision_geoms(whole, soles):
-    qpos = postures(whole, 20).numpy()
-    np.testing.assert_allclose(
-        sole_heights(whole, soles, qpos).min(axis=1), lowest_foot_heights(whole, qpos), atol=1e-9
-    )
+    qpos = postures(whole, 20)
+    poses = Kinematics(whole, soles.bodies, soles.centres)(qpos, jacobian=False)
+    heights = soles.heights(poses.position, poses.rotation)
+    for index, foot in enumerate(whole.feet):
+        lowest = heights[:, soles.foot == index].min(dim=1).values
+        np.testing.assert_allclose(lowest, lowest_foot_heights(whole, qpos.numpy(), foot), atol=1e-9)
 
 
 def test_slopes_are_the_derivatives_of_the_heights(whole, soles):
@@ -84,14 +86,14 @@ def test_a_squat_recorded_above_and_in_the_floor_stands_on_it(whole, soles):
         for joint, share in (("hip_flexion", 1.0), ("knee_angle", 2.0), ("ankle_angle", 1.0)):
             qpos[:, m.joint(f"{joint}_{side}").qposadr[0]] = share * bend
     qpos = whole.couplings.project_qpos(torch.from_numpy(qpos)).numpy()
-    qpos[:, 2] += 0.3 - 0.02 * bend / bend.max() - sole_heights(whole, soles, qpos).min(axis=1)
+    qpos[:, 2] += 0.3 - 0.02 * bend / bend.max() - lowest_foot_heights(whole, qpos)
     poses = Kinematics(whole)(torch.from_numpy(qpos), jacobian=False)
     turned = rotations.from_matrix(poses.rotation.numpy())
     turned[:, [site not in ORIENTED for site in whole.sites]] = np.nan
     always = np.ones((frames, 2), dtype=bool)
     contacts = FootContacts(always, always, np.zeros(2), np.zeros(2), 0.0, 1 / DT)
     solution, targets = solve_grounded(whole, Targets(poses.position.numpy(), turned), contacts, DT)
-    heights = sole_heights(whole, soles, solution.qpos)
+    heights = np.stack([lowest_foot_heights(whole, solution.qpos, foot) for foot in whole.feet], axis=1)
     assert np.abs(heights).max() < 5e-3
     assert heights.min() > -1e-3
     found = Kinematics(whole)(torch.from_numpy(solution.qpos), jacobian=False).position.numpy()
