@@ -13,7 +13,8 @@ import numpy as np
 from musclewarp.models import MuscleModel
 
 _MARGIN, _SPARE = 2, 16  # of what was seen
-_MAX_POSTURES = 100  # of the references; neighbouring frames need the same
+_FEW_WORLDS = 32
+_THROW = 0.5  # s
 
 
 @dataclass(frozen=True)
@@ -30,22 +31,22 @@ class Buffers:
 
 
 def measure_buffers(
-    m: mjw.Model, mj_model: mujoco.MjModel, model: MuscleModel, postures: np.ndarray | None = None
+    m: mjw.Model, mj_model: mujoco.MjModel, model: MuscleModel, num_worlds: int, postures: np.ndarray | None = None
 ) -> Buffers:
-    """Twice what a thrown body meets, or a reference's, and a little.
+    """Twice what a thrown body meets, or a reference's, and a little; few worlds have room for every pair.
 
-    An overflow beyond that is never silent: it makes its world unhealthy.
+    An overflow beyond that is never silent: of rows it makes its world unhealthy, of the contacts that all share, all.
 
     Args:
         m: `mj_model` on the device where it will be stepped.
         mj_model: what `m` was made from.
         model: the person.
-        postures: `(F, nq)` of the references that will be imitated; some of them are tried.
+        num_worlds: that share the contacts.
+        postures: `(F, nq)` of the references that will be imitated.
     """
     seen = _thrown(model)
     if postures is not None:
-        chosen = np.linspace(0, len(postures) - 1, min(len(postures), _MAX_POSTURES)).astype(int)
-        seen = np.concatenate((seen, postures[chosen]))
+        seen = np.concatenate((seen, postures))
     rows = _most_rows(model, seen)
     every_pair = len(m.nxn_geom_pair_filtered)
     data = mjw.make_data(mj_model, 1, nconmax=2 * every_pair + _SPARE, njmax=rows)
@@ -55,16 +56,20 @@ def measure_buffers(
         mjw.kinematics(m, data)
         mjw.collision(m, data)
         contacts = max(contacts, int(data.ncollision.numpy()[0]), int(data.nacon.numpy()[0]))
+    if num_worlds < _FEW_WORLDS:  # where all may meet much at once
+        contacts = max(contacts, every_pair)
     return Buffers(_MARGIN * contacts + _SPARE, _MARGIN * rows + _SPARE)
 
 
 @functools.lru_cache(maxsize=8)
 def _thrown(model: MuscleModel) -> np.ndarray:
     """Postures `(F, nq)` of a body that is thrown to the floor under random excitations. It takes under a second."""
-    return np.array(list(_throws(model, drops=8, steps=100)))
+    steps = int(np.ceil(_THROW / model.physics.timestep))
+    seen = np.array(list(_throws(model, drops=8, steps=steps, every=max(1, steps // 10))))
+    return seen[np.isfinite(seen).all(axis=1)]
 
 
-def _throws(model: MuscleModel, drops: int, steps: int) -> Iterator[np.ndarray]:
+def _throws(model: MuscleModel, drops: int, steps: int, every: int) -> Iterator[np.ndarray]:
     m, random = model.stepped, np.random.default_rng(0)
     data = mujoco.MjData(m)
     for _ in range(drops):
@@ -75,10 +80,11 @@ def _throws(model: MuscleModel, drops: int, steps: int) -> Iterator[np.ndarray]:
             quaternion = random.normal(size=4)
             data.qpos[root + 3 : root + 7] = quaternion / np.linalg.norm(quaternion)
         for step in range(steps):
-            if step % 10 == 0:
+            if step % every == 0:
                 yield data.qpos.copy()
                 data.ctrl[:] = random.uniform(size=m.nu)
             mujoco.mj_step(m, data)
+        yield data.qpos.copy()
 
 
 def _most_rows(model: MuscleModel, postures: np.ndarray) -> int:

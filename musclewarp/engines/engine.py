@@ -33,8 +33,8 @@ class Engine(ABC):
         qacc_warmstart: the solver's initial guess `(N, nv)`.
         derived: by MuJoCo's names, the fields of `DERIVED`.
         varied: by MuJoCo's names, `(N, ...)`, those fields of the model in which worlds may differ; which ones, among
-            `VARIABLE`, is said at construction. Write rows of worlds that you reset next: `reset` recomputes what
-            follows from them.
+            `VARIABLE`, is said at construction. Geoms are those of `model.stepped`. Write rows of worlds that you reset
+            next: `reset` recomputes what follows from them.
         fault_kinds: names of what `faults` tells, in its order: "not_finite", the simulator's own, "unconverged".
 
     The instant of each derived quantity, after `step`: `actuator_length`, `actuator_velocity` and the sensors of

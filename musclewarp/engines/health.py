@@ -164,6 +164,8 @@ def replay(engine: Engine, arrays: dict[str, np.ndarray]) -> bool:
         raise FileError(f"the dump's world has its own {', '.join(missing)}: build the engine with these `varied`")
     for name, live in engine.varied.items():
         if name in arrays:
+            if arrays[name].shape != live.shape[1:]:
+                raise FileError(f"the dump's {name} has shape {arrays[name].shape}, expected {tuple(live.shape[1:])}")
             live.copy_(torch.as_tensor(arrays[name]).expand_as(live))
     rows = {name: torch.as_tensor(arrays[name], dtype=engine.dtype, device=engine.device) for name in _STATE}
     batch = {name: row.expand(engine.num_worlds, -1) for name, row in rows.items()}

@@ -99,8 +99,9 @@ class WarpEngine(Engine):
             self._m.opt.run_qacc_smooth = not skipped.smooth_acceleration
             self._m.opt.warn_overflow = 0  # `unhealthy` tells, per world; printing from kernels does not end
             if nconmax is None or njmax is None:
-                measured = measure_buffers(self._m, mj_model, model, postures)
-                nconmax, njmax = nconmax or measured.contacts, njmax or measured.rows
+                measured = measure_buffers(self._m, mj_model, model, num_worlds, postures)
+                nconmax = measured.contacts if nconmax is None else nconmax
+                njmax = measured.rows if njmax is None else njmax
             self.buffers = Buffers(nconmax, njmax)
             self._d = data = mjw.make_data(mj_model, num_worlds, nconmax=nconmax, njmax=njmax)
         self._integrate = _INTEGRATORS[int(mj_model.opt.integrator)]

@@ -65,7 +65,7 @@ class ImitationEnv(EnvBase):
         self._check_parts()
         self.variation = Variation(config.variation, self.model, num_worlds, self.device)
         self.neural = NeuralPathway(config.neural, self.model, num_worlds, self.device)
-        postures = self.library.qpos.cpu().numpy()
+        postures = self.library.some_postures().cpu().numpy()
         self.engine = make_engine(config.engine, self.model, num_worlds, self.device, self.variation.fields, postures)
         folder = Path(config.dump_folder) if config.dump_folder else None
         self.quarantine = Quarantine(self.engine, folder, config.max_quarantined_fraction)

@@ -11,8 +11,11 @@ import xml.etree.ElementTree as ET
 import mujoco
 import numpy as np
 
+from musclewarp.errors import ModelError
+
 _NAMES = ("site", "sidesite", "site1", "site2", "refsite", "cranksite", "slidersite")
-_SITE_IDS = "wrap_prm"  # floats, but the ids of side sites are among them
+_DERIVED = ("bvh_child", "bvh_depth", "bvh_nodeid", "geom_sameframe", "body_sameframe", "body_simple")
+_SIDE_SITES = (mujoco.mjtWrap.mjWRAP_SPHERE.value, mujoco.mjtWrap.mjWRAP_CYLINDER.value)
 
 
 def without_looks(spec: mujoco.MjSpec) -> mujoco.MjModel:
@@ -31,7 +34,7 @@ def without_looks(spec: mujoco.MjSpec) -> mujoco.MjModel:
     named = {element.get(key) for element in root.iter() for key in _NAMES}
     named |= {sensor.get(key) for sensor in root.findall("sensor/*") for key in ("objname", "refname")}
     for parent in list(root.iter("body")) + root.findall("worldbody"):
-        for site in [site for site in parent.findall("site") if site.get("name") not in named]:
+        for site in [site for site in parent.findall("site") if not site.get("name") or site.get("name") not in named]:
             parent.remove(site)
     model = mujoco.MjModel.from_xml_string(ET.tostring(root, encoding="unicode"))
     kept = [exact.site(model.site(i).name).id for i in range(model.nsite)]
@@ -40,15 +43,27 @@ def without_looks(spec: mujoco.MjSpec) -> mujoco.MjModel:
 
 
 def _copy_numbers(exact: mujoco.MjModel, model: mujoco.MjModel, sites: np.ndarray) -> None:
-    """All digits of what `model`, which has only some of the `sites` of `exact`, was given to six."""
+    """All digits of what `model`, which has only these `sites` of `exact`, was given to six.
+
+    Raises:
+        ModelError: six digits were too few for what MuJoCo derives from them, as a tree of boxes.
+    """
     for field in dir(exact):
         value = getattr(exact, field)
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and field != _SITE_IDS:
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and field != "wrap_prm":
             getattr(model, field)[:] = value[sites] if field.startswith("site_") else value
-    for field in dir(exact.opt):
-        if not field.startswith("_"):
-            value = getattr(exact.opt, field)
+    for field in _DERIVED:
+        if not np.array_equal(getattr(model, field), getattr(exact, field)):
+            raise ModelError(
+                f"`{field}` of the model without looks is not that of the whole; report this model, please"
+            )
+    shared = ~np.isin(exact.wrap_type, _SIDE_SITES)  # elsewhere it is the id of a site
+    model.wrap_prm[shared] = exact.wrap_prm[shared]
+    for part in ("opt", "stat"):
+        theirs, ours = getattr(exact, part), getattr(model, part)
+        for field in (name for name in dir(theirs) if not name.startswith("_")):
+            value = getattr(theirs, field)
             if isinstance(value, np.ndarray):
-                getattr(model.opt, field)[:] = value
-            else:
-                setattr(model.opt, field, value)
+                getattr(ours, field)[:] = value
+            elif not callable(value):
+                setattr(ours, field, value)

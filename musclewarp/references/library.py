@@ -107,6 +107,13 @@ class ReferenceLibrary:
         """C."""
         return len(self.names)
 
+    def some_postures(self, per_clip: int = 20, most: int = 500) -> torch.Tensor:
+        """`(F, nq)` evenly out of every clip, `per_clip` of each, or out of as many clips as make `most`."""
+        clips = torch.arange(0, self.num_clips, max(1, self.num_clips * per_clip // most), device=self.device)
+        share = torch.linspace(0, 1, per_clip, device=self.device)
+        frames = (share * (self.lengths[clips, None] - 1)).long()
+        return self.qpos[(self._starts[clips, None] + frames).flatten()]
+
     def index(self, clip: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
         """Row of `frame` of `clip` (any equal shapes) among all F: past the end the last of a clip, a loop's again."""
         if self.has_loops:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ def rest_posture(model: MuscleModel) -> Floats:
     return model.posture(model.layout.rest)
 
 
+@functools.lru_cache(maxsize=16)
 def independent_bounds(model: MuscleModel, margin: float) -> tuple[Floats, Floats]:
     """Bounds `(n,)` on the independent coordinates that also keep the coupled ones in their ranges; root unbounded.
 

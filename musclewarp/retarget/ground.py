@@ -115,7 +115,7 @@ class Ground:
         for foot in range(self.stance.shape[1]):
             parts = torch.from_numpy(np.flatnonzero(self.soles.foot == foot))
             lowest = parts[heights[:, parts].argmin(dim=1)]
-            standing[torch.arange(len(heights)), lowest] = torch.from_numpy(stance * self.stance[:, foot])
+            standing[torch.arange(len(heights)), lowest] = torch.from_numpy(float(stance) * self.stance[:, foot])
         below = penetration * (heights < CLEARANCE)
         weight = standing + below
         goal = CLEARANCE * below / weight.clamp(min=1e-12)

@@ -39,7 +39,9 @@ def solve_grounded(
     start, done, ground = rough.qpos.copy(), rough.iterations, Ground(soles, stance)
     start[:, :3] -= drop
     for frames, step in ((EVERY_STRIDE, STRIDE * dt), (slice(None), dt)):
+        if frames != EVERY_STRIDE:
+            start = between(model, start, len(stance))
         report = on_iteration and (lambda k, cost, done=done: on_iteration(done + k, cost))
         solution = solve(model, lowered.at(frames), step, config, report, start, ground=ground.at(frames))
-        start, done = between(model, solution.qpos, len(stance)), done + solution.iterations
+        start, done = solution.qpos, done + solution.iterations
     return replace(solution, iterations=done), lowered

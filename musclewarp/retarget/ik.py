@@ -5,14 +5,14 @@ The unknowns are the independent coordinates of all frames. Levenberg-Marquardt 
     sum_t  sum_s  w_s |p*_s - p_s(q_t)|^2 + v_s |log(R*_s R_s(q_t)^T)|^2   track the sites
          + w_q |q_t - q_rest|^2                                           resolve what they leave open
          + w_a |(q_{t+1} - 2 q_t + q_{t-1}) / dt^2|^2                     move smoothly
-         + w_h h_t^2 where a foot stands + w_p sum_p min(0, h_tp)^2       stand on the floor, never in it
+         + w_h h_t^2 where a foot stands + w_p sum_p min(0, h_tp - c)^2   stand on the floor, never in it
          + w_m |tau_t - tau*_t|^2                                         near moments that muscles can produce
 
-(h: heights of the soles' parts, the lowest of a foot where it stands; the last one where `retarget.feasible` asks for
-it). Coupled coordinates follow their polynomials exactly (their columns are folded into their drivers' by the chain
-rule), joint limits are bounds on the step (projected Newton with an active set, Bertsekas 1982), and because a frame
-only meets its neighbours, the normal equations are banded and solved by one banded Cholesky factorisation. Long clips
-are first solved at a few frames a second, which is where all but the last steps are taken.
+(h: heights of the soles' parts, the lowest of a foot where it stands, c: half a millimetre; the last one where
+`retarget.feasible` asks for it). Coupled coordinates follow their polynomials exactly (their columns are folded into
+their drivers' by the chain rule), joint limits are bounds on the step (projected Newton with an active set, Bertsekas
+1982), and because a frame only meets its neighbours, the normal equations are banded and solved by one banded Cholesky
+factorisation. Long clips are first solved at a few frames a second, which is where all but the last steps are taken.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation, Slerp
 from threadpoolctl import threadpool_limits
 
+from musclewarp.errors import FileError
 from musclewarp.models import MuscleModel
 from musclewarp.motion import rotations
 from musclewarp.retarget.ground import Ground
@@ -41,6 +42,7 @@ Floats = NDArray[np.float64]
 STRIDE = 5  # frames between those that are solved first
 EVERY_STRIDE = slice(None, None, STRIDE)
 _MIN_COARSE = 8  # of these
+_MAX_REJECTED = 8  # steps in a row, each with thirty times the damping
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +66,13 @@ def solve(
 ) -> Solution:
     """Fit postures to `targets`, frames `dt` seconds apart; `on_iteration(step, cost)` reports progress.
 
+    The costs reported are of few frames first, of all in the end.
+
     From `start (T, nq)` if given; with `moments (T, J)`, of the independent coordinates of a model with a fixed root,
     towards a movement that needs these; with `ground`, on it.
+
+    Raises:
+        FileError: a target is not finite.
     """
     config = config or IKConfig()
     # threads of the BLAS gain nothing on blocks this small, and spin when something else runs
@@ -81,27 +88,31 @@ def solve(
 
 
 def _minimise(problem: Problem, qpos: torch.Tensor, on_iteration: Callable[[int, float], None] | None) -> Solution:
-    here, damping = problem.at(qpos), 0.1 if problem.ground else 1e-3
+    here, damping, tolerance = problem.at(qpos), 0.1 if problem.ground else 1e-3, problem.config.tolerance
+    if not np.isfinite(here.cost):
+        raise FileError("the targets of the inverse kinematics are not all finite; look at the recording")
     for iteration in range(problem.config.max_iterations):
-        equations = problem.normal_equations(here)
+        equations, rejected = problem.normal_equations(here), 0
         while True:
             candidate, gain = problem.step(here, equations, damping)
-            if gain < problem.config.tolerance * here.cost:
-                return Solution(here.qpos.numpy(), iteration, True)
-            there = problem.at(candidate)
-            if there.cost < here.cost:
+            # what is small only because steps have been refused is no convergence, but there is nothing left to do
+            if abs(gain) <= tolerance * here.cost or rejected > _MAX_REJECTED:
+                return Solution(here.qpos.numpy(), iteration, rejected <= 1)
+            if gain > 0 and (there := problem.at(candidate)).cost < here.cost:
                 break
-            damping *= 30.0
+            damping, rejected = 30.0 * damping, rejected + 1
         decrease, here, damping = (here.cost - there.cost) / here.cost, there, max(damping / 10.0, 1e-6)
         if on_iteration is not None:
             on_iteration(iteration + 1, here.cost)
-        if decrease < problem.config.tolerance:
+        if decrease < tolerance and rejected <= 1:
             return Solution(here.qpos.numpy(), iteration + 1, True)
     return Solution(here.qpos.numpy(), problem.config.max_iterations, False)
 
 
 def between(model: MuscleModel, qpos: Floats, frames: int) -> Floats:
     """Every frame `(frames, nq)` from every `STRIDE`-th; those after the last of them stay where it is."""
+    if len(qpos) == 1:
+        return np.repeat(qpos, frames, axis=0)
     known = STRIDE * np.arange(len(qpos))
     time = np.minimum(np.arange(frames), known[-1])
     dense = CubicSpline(known, qpos)(time)

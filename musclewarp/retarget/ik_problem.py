@@ -30,8 +30,8 @@ _ACTIVE_SETS = 3  # tries to find which bounds are met
 class Equations(NamedTuple):
     """Normal equations of T frames with n unknowns each.
 
-    `blocks`: `(T - k, n, n)` between frames t and t + k, for k = 0, 1, 2; `tracking (T, n)`: what of their diagonal
-    tracks the targets; `gradient (T, n)`: the descent direction.
+    `blocks`: `(T - k, n, n)`, or their diagonals `(T - k, n)`, between frames t and t + k, for k = 0, 1, 2;
+    `tracking (T, n)`: what of their diagonal tracks the targets; `gradient (T, n)`: the descent direction.
     """
 
     blocks: list[Floats]
@@ -79,12 +79,12 @@ class Problem:
         part = [site.removeprefix("left_").removeprefix("right_") for site in model.sites]
         position = torch.tensor([config.position[name] for name in part], dtype=torch.float64).repeat(len(self.goal), 1)
         for foot, stands in zip(model.feet, ground.stance.T if ground else (), strict=False):
-            for name in ("ankle", "toes"):
-                position[stands, model.sites.index(f"{foot}_{name}")] *= config.standing
+            for site in {f"{foot}_ankle", f"{foot}_toes"} & set(model.sites):
+                position[stands, model.sites.index(site)] *= config.standing
         rotation = torch.tensor([config.rotation.get(part[s], 0.0) for s in self.oriented], dtype=torch.float64)
         self.position_scale, self.rotation_scale = position.sqrt()[..., None], rotation.sqrt()[:, None]
         self.rest = torch.from_numpy(rest_posture(model))
-        self.lower, self.upper = (torch.from_numpy(b) for b in independent_bounds(model, config.limit_margin))
+        self.lower, self.upper = (torch.from_numpy(b.copy()) for b in independent_bounds(model, config.limit_margin))
         frames, n = len(self.goal), len(self.independent)
         self.frames, self.n = frames, n
         names = [model.dof_names[dof] for dof in model.couplings.independent]
@@ -122,6 +122,11 @@ class Problem:
         """Values of the independent hinge and slide joints `(T, n)`; zero for the root's dofs."""
         return torch.where(self.scalar, qpos[:, self.scalar_qpos], torch.zeros((), dtype=qpos.dtype))
 
+    def _root_turns(self, qpos: torch.Tensor) -> torch.Tensor:
+        """Rotation vectors `(T - 1, 3)` of the root from frame to frame, in its own axes."""
+        quat = qpos[:, 3:7].numpy()
+        return torch.from_numpy(rotations.to_rotvec(rotations.multiply(rotations.conjugate(quat[:-1]), quat[1:])))
+
     def _accelerations(self, qpos: torch.Tensor) -> torch.Tensor:
         """Second differences `(T - 2, n)` along time, the root's rotation by differences of rotation vectors."""
         values = self._joint_values(qpos)
@@ -130,9 +135,7 @@ class Problem:
             values[:, :3] = qpos[:, :3]
         difference = values[1:] - values[:-1]
         if self.model.has_free_root:
-            quat = qpos[:, 3:7].numpy()
-            turn = rotations.to_rotvec(rotations.multiply(rotations.conjugate(quat[:-1]), quat[1:]))
-            difference[:, 3:6] = torch.from_numpy(turn)
+            difference[:, 3:6] = self._root_turns(qpos)
         return difference[1:] - difference[:-1]
 
     def at(self, qpos: torch.Tensor) -> Point:
@@ -194,11 +197,23 @@ class Problem:
             gradient[:-2] -= acceleration
             gradient[1:-1] += 2 * acceleration
             gradient[2:] -= acceleration
+            if self.model.has_free_root:  # rotation vectors change by J_r^-1 = 1 + [u]/2 + [u]^2/12, and its transpose
+                turn, zero, pull = self._root_turns(here.qpos), torch.zeros(1, 3), acceleration[:, 3:6]
+                force = torch.cat((pull, zero)) - torch.cat((zero, pull))
+                first = torch.linalg.cross(turn, force) / 2
+                second = torch.linalg.cross(turn, first) / 6
+                gradient[1:, 3:6] += second - first
+                gradient[:-1, 3:6] -= first + second
         blocks = [here.hessian.numpy().copy()]
-        blocks += [np.zeros((max(self.frames - k, 0), self.n, self.n)) for k in (1, 2)]
         tracking = np.einsum("tii->ti", blocks[0]).copy()
-        for k, block in enumerate(blocks):
-            np.einsum("tii->ti", block)[:] += self.stencil[k, : len(block), None] * self.smooth.numpy()
+        smooth = [self.stencil[k, : max(self.frames - k, 0), None] * self.smooth.numpy() for k in range(3)]
+        if here.missing is None:  # what couples frames is diagonal, and kept so
+            blocks += smooth[1:]
+            smooth = smooth[:1]
+        else:
+            blocks += [np.zeros((len(diagonal), self.n, self.n)) for diagonal in smooth[1:]]
+        for block, diagonal in zip(blocks, smooth, strict=False):
+            np.einsum("tii->ti", block)[:] += diagonal
         if here.missing is not None:
             slopes = inertia(self.model, here.qpos.numpy()[1:-1])
             self._add_moments(slopes, here.missing, blocks, gradient.numpy())
@@ -255,16 +270,18 @@ class Problem:
         right = equations.gradient.copy()
         for k, block in enumerate(equations.blocks):
             if given.any():
-                right[: frames - k] -= (block @ given[k:, :, None])[..., 0]
+                diagonal = block.ndim == 2
+                right[: frames - k] -= block * given[k:] if diagonal else (block @ given[k:, :, None])[..., 0]
                 if k:
-                    right[k:] -= (given[: frames - k, None] @ block)[:, 0]
+                    before = given[: frames - k]
+                    right[k:] -= block * before if diagonal else (before[:, None] @ block)[:, 0]
             if k == 0:
                 block = block * free[:, :, None] * free[:, None, :]
                 diagonal = np.einsum("tii->ti", block)
                 diagonal += damping * np.maximum(equations.tracking, 1e-6)
                 diagonal[held] = 1.0
-            elif self.moments is None:  # diagonal
-                columns[width - k * n, k:] = np.einsum("tii->ti", block) * free[: frames - k] * free[k:]
+            elif block.ndim == 2:
+                columns[width - k * n, k:] = block * free[: frames - k] * free[k:]
                 continue
             else:
                 block = block * free[: frames - k, :, None] * free[k:, None, :]

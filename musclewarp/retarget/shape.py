@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import logging
-import warnings
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import lightning
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, TensorDataset
 
 from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
@@ -56,6 +53,9 @@ class Shape:
     scale: float
     rest_joints: Floats
     errors: dict[str, float]
+
+
+_SHAPES: WeakKeyDictionary[Body, WeakKeyDictionary[MuscleModel, Shape]] = WeakKeyDictionary()
 
 
 class ShapeFit(lightning.LightningModule):
@@ -105,35 +105,34 @@ class ShapeFit(lightning.LightningModule):
         with torch.no_grad():
             joints = self()
             errors = dict(zip(self.segments, self.errors(joints).tolist(), strict=True))
-            return Shape(self.betas.numpy().copy(), float(self.log_scale.exp()), joints.numpy(), errors)
+            rest = joints.numpy()
+            rest.flags.writeable = False  # shared by all clips
+            return Shape(self.betas.numpy().copy(), float(self.log_scale.exp()), rest, errors)
 
 
-@functools.lru_cache(maxsize=16)
 def fit_shape(body: Body, model: MuscleModel) -> Shape:
     """The body of the model's size; the same for all clips of a body and a model."""
-    return fit_lengths(body, segment_lengths(model))
+    shapes = _SHAPES.setdefault(body, WeakKeyDictionary())
+    if model not in shapes:
+        shapes[model] = fit_lengths(body, segment_lengths(model))
+    return shapes[model]
 
 
 def fit_lengths(body: Body, lengths: dict[str, float]) -> Shape:
     """The body with these `SEGMENTS`, in m."""
     fit = ShapeFit(body, lengths)
-    loud = logging.getLogger("lightning.pytorch")
-    level = loud.level
-    loud.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Lightning's on few workers and no logger
-            trainer = lightning.Trainer(
-                accelerator="cpu",
-                max_epochs=2,
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-            )
-            trainer.fit(fit, DataLoader(TensorDataset(torch.zeros(1, 1))))
-    finally:
-        loud.setLevel(level)
+    # a Trainer would end the process on Ctrl-C, and draw random numbers, for two steps
+    optimizer = fit.configure_optimizers()
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        cost = fit.training_step()
+        cost.backward()
+        return cost
+
+    with torch.enable_grad():
+        for _ in range(2):
+            optimizer.step(closure)  # pyright: ignore[reportCallIssue, reportArgumentType] (it wants a float)
     return fit.result()
 
 

@@ -97,19 +97,21 @@ def test_default_buffers_hold_a_body_thrown_to_the_floor(warp_body: WarpEngine, 
 
 def test_buffers_are_measured_on_thrown_bodies_and_on_references(body: MuscleModel, warp_body: WarpEngine):
     m, mj_model = warp_body._m, for_warp(body.stepped)
-    plain = measure_buffers(m, mj_model, body)
+    plain = measure_buffers(m, mj_model, body, 64)
     pairs = len(m.nxn_geom_pair_filtered)
     assert 2 * body.mj_model.neq < plain.rows < 1000
     assert 16 < plain.contacts < 3 * pairs
     knot = body.mj_model.qpos0.copy()
     knot[2] = 0.0  # half of the body is in the floor: more contacts than any fall
-    with_knot = measure_buffers(m, mj_model, body, np.tile(knot, (3, 1)))
+    with_knot = measure_buffers(m, mj_model, body, 64, np.tile(knot, (3, 1)))
     assert with_knot.contacts > plain.contacts
     assert with_knot.rows > plain.rows
     engine = WarpEngine(body, 1, postures=knot[None])
-    assert engine.buffers == with_knot
+    assert engine.buffers.rows == with_knot.rows
+    assert engine.buffers.contacts >= max(with_knot.contacts, pairs)
     zeros = torch.zeros_like
     engine.reset(torch.tensor([True]), torch.tensor(knot[None]), zeros(engine.qvel), zeros(engine.act))
+    engine.step()
     assert not {"nefc", "broadphase", "narrowphase"} & set(engine.fault_counts())
 
 

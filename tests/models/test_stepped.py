@@ -74,13 +74,17 @@ REFERRED = """
       <geom name="wrap" type="cylinder" size=".05 .2" mass="0" contype="0" conaffinity="0"/>
       <geom name="paired" type="sphere" size=".05" mass="0" contype="0" conaffinity="0"/>
       <site name="end" pos="0 0 -.3"/> <site name="welded" pos=".1 0 0"/> <site name="jet"/> <site name="seen"/>
+      <site pos=".2 0 0"/>
     </body>
-    <body name="other" pos="1 0 1"><freejoint/><geom size=".1"/><site name="partner"/></body>
+    <body name="other" pos="1 0 1"><freejoint/><geom size=".1"/><site name="partner"/>
+      <body pos=".3 0 0"><joint name="hinge"/><geom size=".0512345678" pos=".0123456789 0 0"/></body></body>
   </worldbody>
   <contact><pair geom1="paired" geom2="floor"/></contact>
-  <tendon><spatial name="t"><site site="fixed"/><geom geom="wrap" sidesite="side"/><site site="end"/></spatial></tendon>
+  <tendon>
+    <fixed name="f"><joint joint="hinge" coef="0.12345678901"/></fixed>
+    <spatial name="t"><site site="fixed"/><geom geom="wrap" sidesite="side"/><site site="end"/></spatial></tendon>
   <equality><connect site1="welded" site2="partner"/></equality>
-  <actuator><motor tendon="t"/><general site="jet" gear="1 0 0 0 0 0"/></actuator>
+  <actuator><motor tendon="t"/><motor tendon="f"/><general site="jet" gear="1 0 0 0 0 0"/></actuator>
   <sensor><framepos objtype="site" objname="seen"/><distance geom1="bone" geom2="floor" cutoff="1"/></sensor>
 </mujoco>
 """
@@ -94,6 +98,8 @@ def test_whatever_something_refers_to_is_kept_and_inertia_of_what_goes_stays():
         [getattr(stepped, kind)(i).name for i in range(n)]
         for kind, n in (("geom", stepped.ngeom), ("site", stepped.nsite))
     )
+    np.testing.assert_array_equal(stepped.wrap_prm[stepped.wrap_type == mujoco.mjtWrap.mjWRAP_JOINT], [0.12345678901])
+    assert stepped.stat.meaninertia == whole.stat.meaninertia
     assert set(geoms) == {"floor", "bone", "wrap", "paired", ""}
     assert set(sites) == {"fixed", "side", "end", "welded", "jet", "seen", "partner"}
     np.testing.assert_array_equal(stepped.body_mass, whole.body_mass)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from musclewarp.errors import FileError
 from musclewarp.models import MuscleModel, load_model
 from musclewarp.models.kinematics import Kinematics
 from musclewarp.motion import rotations
@@ -15,6 +16,8 @@ from musclewarp.retarget.bounds import rest_posture
 from musclewarp.retarget.contacts import FootContacts
 from musclewarp.retarget.ground import CLEARANCE, Ground, Soles
 from musclewarp.retarget.grounded import solve_grounded
+from musclewarp.retarget.ik import IKConfig, solve
+from musclewarp.retarget.ik_problem import Problem
 from musclewarp.retarget.targets import Targets
 
 DT = 0.02
@@ -100,3 +103,50 @@ def test_a_squat_recorded_above_and_in_the_floor_stands_on_it(whole, soles):
     assert np.linalg.norm(found - targets.positions, axis=-1).mean() < 0.02
     # lifted frame by frame, the root would jump by as much as the feet sink
     assert np.abs(np.diff(solution.qpos[:, 2], n=3)).max() < 3e-3
+
+
+@pytest.mark.parametrize("frames", [2, 3, 6, 11])
+@pytest.mark.parametrize("stands", [True, False])
+def test_the_shortest_clips_are_solved_and_told_of_step_by_step(whole, frames, stands):
+    qpos = np.tile(rest_posture(whole), (frames, 1))
+    poses = Kinematics(whole)(torch.from_numpy(qpos), jacobian=False)
+    turned = rotations.from_matrix(poses.rotation.numpy())
+    turned[:, [site not in ORIENTED for site in whole.sites]] = np.nan
+    stance, steps = np.full((frames, 2), stands), []
+    contacts = FootContacts(stance, stance, np.zeros(2), np.zeros(2), 0.0, 1 / DT)
+    targets = Targets(poses.position.numpy(), turned)
+    solution, _ = solve_grounded(whole, targets, contacts, DT, on_iteration=lambda step, _: steps.append(step))
+    assert steps == list(range(1, solution.iterations + 1))
+    heights = np.stack([lowest_foot_heights(whole, solution.qpos, foot) for foot in whole.feet], axis=1)
+    assert heights.min() > -1e-3
+
+
+def test_targets_that_are_not_finite_are_refused(whole):
+    positions = np.full((4, len(whole.sites), 3), np.nan)
+    turned = np.tile([1.0, 0.0, 0.0, 0.0], (4, len(whole.sites), 1))
+    with pytest.raises(FileError, match="not all finite"):
+        solve(whole, Targets(positions, turned), DT)
+
+
+@pytest.mark.parametrize("grounded", [False, True])
+def test_the_descent_direction_of_a_spinning_body_is_minus_half_the_gradient(whole, soles, grounded):
+    frames = 5
+    qpos = postures(whole, frames, seed=3).numpy()
+    spin = rotations.from_rotvec(np.outer(np.arange(frames), [0.03, 0.02, 0.1]))
+    qpos[:, 3:7] = rotations.multiply(spin, qpos[0, 3:7])
+    qpos[:, 2] += 0.02 - np.stack([lowest_foot_heights(whole, qpos, f) for f in whole.feet], axis=1).min(axis=1)
+    targets = Kinematics(whole)(torch.from_numpy(qpos), jacobian=False)
+    turned = rotations.from_matrix(targets.rotation.numpy())
+    turned[:, [site not in ORIENTED for site in whole.sites]] = np.nan
+    ground = Ground(soles, np.ones((frames, 2), dtype=bool)) if grounded else None
+    config = IKConfig(whole_body_acceleration=1e-6)
+    problem = Problem(whole, Targets(targets.position.numpy() + 0.01, turned), DT, config, ground=ground)
+    here = problem.at(problem.admissible(torch.from_numpy(qpos)))
+    gradient, random, step = problem.normal_equations(here).gradient, np.random.default_rng(4), 1e-6
+    values = problem._joint_values(here.qpos)
+    inside = (((values > problem.lower + 1e-4) & (values < problem.upper - 1e-4)) | ~problem.scalar).numpy()
+    for _ in range(5):
+        along = random.normal(size=(frames, problem.n)) * inside
+        moved = [problem.at(problem.move(here.qpos, torch.from_numpy(sign * step * along))).cost for sign in (1, -1)]
+        expected = -2.0 * float((gradient * along).sum())
+        assert (moved[0] - moved[1]) / (2 * step) == pytest.approx(expected, rel=5e-3, abs=1e-5)

@@ -32,7 +32,6 @@ def site(reference: Reference, name: str) -> np.ndarray:
 def check_constraints(model: MuscleModel, reference: Reference):
     assert reference.quality["coupling_residual_max"] < 1e-6
     assert limit_violation(model, reference.qpos).max() < 1e-3
-    assert reference.quality["ik_converged"] == 1
 
 
 def test_a_cartwheel_goes_once_round_without_a_jump_of_the_root(person, data_root):
