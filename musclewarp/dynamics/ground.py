@@ -36,25 +36,29 @@ def ground_forces(model: MuscleModel, qpos: Floats, friction: float = 0.8, heigh
     """
     m = model.mj_model
     weight = float(m.body_mass.sum() * np.linalg.norm(m.opt.gravity))
-    feet = [int(m.sensor_objid[m.sensor(f"foot_{foot}").id]) for foot in model.feet]
-    points = [(geom, end) for geom in foot_geoms(model) for end in _ends(m, geom)]
+    parts = [
+        (index, geom, end)
+        for index, foot in enumerate(model.feet)
+        for geom in foot_geoms(model, foot)
+        for end in _ends(m, geom)
+    ]
     angle = 2 * np.pi * np.arange(_EDGES) / _EDGES
     edges = weight * np.stack((friction * np.cos(angle), friction * np.sin(angle), np.ones(_EDGES)), axis=1)
     data, jacobian = mujoco.MjData(m), np.zeros((3, m.nv))
-    rows = np.zeros((len(qpos), len(points), _EDGES, m.nv))
+    rows = np.zeros((len(qpos), len(parts), _EDGES, m.nv))
     for t, posture in enumerate(qpos):
         data.qpos[:] = posture
         mujoco.mj_kinematics(m, data)
         mujoco.mj_comPos(m, data)
-        for k, (geom, end) in enumerate(points):
+        for k, (_, geom, end) in enumerate(parts):
             point = _lowest(m, data, geom, end)
             if point[2] < height:
                 mujoco.mj_jac(m, data, jacobian, None, point, int(m.geom_bodyid[geom]))
                 rows[t, k] = edges @ jacobian
     return GroundForces(
         reduce_rows(model, qpos, rows.reshape(len(qpos), -1, m.nv)).transpose(0, 2, 1),
-        np.tile(edges, (len(points), 1)),
-        np.repeat([_foot_of(m, int(m.geom_bodyid[geom]), feet) for geom, _ in points], _EDGES),
+        np.tile(edges, (len(parts), 1)),
+        np.repeat([index for index, _, _ in parts], _EDGES),
     )
 
 
@@ -69,9 +73,3 @@ def _lowest(m: mujoco.MjModel, data: mujoco.MjData, geom: int, end: float) -> Fl
         down = -rotation[2] * size
         return data.geom_xpos[geom] + rotation @ (down / np.linalg.norm(down) * size)
     return data.geom_xpos[geom] + end * size[1] * rotation[:, 2] - [0.0, 0.0, size[0]]
-
-
-def _foot_of(m: mujoco.MjModel, body: int, feet: list[int]) -> int:
-    while body not in feet:
-        body = int(m.body_parentid[body])
-    return feet.index(body)

@@ -32,6 +32,7 @@ from musclewarp.dynamics.redundancy import Redundancy
 from musclewarp.errors import ConfigError, MusclewarpError
 from musclewarp.kernels.muscle_curves import gain_and_bias
 from musclewarp.models import MuscleModel
+from musclewarp.models.excursion import place_tendons
 from musclewarp.threads import one_torch_thread
 
 Floats = NDArray[np.float64]
@@ -181,10 +182,7 @@ def muscle_effects(
     data = mujoco.MjData(m)
     moment, length = np.empty((len(qpos), m.nJmom)), np.empty((len(qpos), m.nu))
     for t, posture in enumerate(qpos):
-        data.qpos[:] = posture
-        mujoco.mj_kinematics(m, data)
-        mujoco.mj_comPos(m, data)
-        mujoco.mj_tendon(m, data)
+        place_tendons(m, data, posture)
         mujoco.mj_transmission(m, data)
         moment[t], length[t] = data.actuator_moment, data.actuator_length
     arms = to_arms(torch.from_numpy(moment), torch.from_numpy(qpos))

@@ -50,6 +50,14 @@ def sample_postures(model: mujoco.MjModel, couplings: Couplings, count: int, see
     return couplings.project_qpos(torch.as_tensor(qpos)).numpy()
 
 
+def place_tendons(model: mujoco.MjModel, data: mujoco.MjData, qpos: np.ndarray) -> None:
+    """Lengths and moment arms of the tendons at a posture `(nq,)`, and nothing else of it."""
+    data.qpos[:] = qpos
+    mujoco.mj_kinematics(model, data)
+    mujoco.mj_comPos(model, data)
+    mujoco.mj_tendon(model, data)
+
+
 def muscle_lengths(
     model: mujoco.MjModel, qpos: np.ndarray, direction: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -58,10 +66,7 @@ def muscle_lengths(
     length, rate = np.zeros((len(qpos), model.nu)), np.zeros((len(qpos), model.nu))
     dense = np.zeros((model.nu, model.nv))
     for i, posture in enumerate(qpos):
-        data.qpos[:] = posture
-        mujoco.mj_kinematics(model, data)
-        mujoco.mj_comPos(model, data)
-        mujoco.mj_tendon(model, data)
+        place_tendons(model, data, posture)
         mujoco.mj_transmission(model, data)
         length[i] = data.actuator_length
         if direction is not None:

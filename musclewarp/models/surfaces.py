@@ -43,6 +43,22 @@ def floor_geoms(model: MuscleModel) -> list[int]:
     return np.flatnonzero((collides != 0) & solid & (m.geom_bodyid != m.geom_bodyid[floor])).tolist()
 
 
+def require_round(model: MuscleModel, geoms: list[int]) -> None:
+    """Refuse geoms whose lowest point is not known here.
+
+    Raises:
+        ModelError: a geom is none of sphere, capsule, ellipsoid.
+    """
+    m, kinds = model.mj_model, mujoco.mjtGeom
+    known = np.isin(m.geom_type[geoms], [kinds.mjGEOM_SPHERE, kinds.mjGEOM_CAPSULE, kinds.mjGEOM_ELLIPSOID])
+    for geom in np.asarray(geoms)[~known]:
+        shape = kinds(int(m.geom_type[geom])).name.removeprefix("mjGEOM_").lower()
+        raise ModelError(
+            f"geom {geom} ('{m.geom(geom).name}') of model '{model.name}' is a {shape}, whose lowest point is not "
+            "known here; make it of spheres, capsules or ellipsoids"
+        )
+
+
 def lowest_points(model: MuscleModel, geoms: list[int], position: Floats, rotation: Floats) -> Floats:
     """Height `(..., G)` in m of the lowest point of each of G `geoms`.
 
@@ -55,17 +71,11 @@ def lowest_points(model: MuscleModel, geoms: list[int], position: Floats, rotati
     Raises:
         ModelError: a geom has another shape.
     """
-    m, kinds = model.mj_model, mujoco.mjtGeom
+    require_round(model, geoms)
+    m = model.mj_model
     kind, size, up = m.geom_type[geoms], m.geom_size[geoms], rotation[..., 2, :]
-    known = np.isin(kind, [kinds.mjGEOM_SPHERE, kinds.mjGEOM_CAPSULE, kinds.mjGEOM_ELLIPSOID])
-    for geom in np.asarray(geoms)[~known]:
-        shape = kinds(int(m.geom_type[geom])).name.removeprefix("mjGEOM_").lower()
-        raise ModelError(
-            f"geom {geom} ('{m.geom(geom).name}') of model '{model.name}' is a {shape}, whose lowest point is not "
-            "known here; make it of spheres, capsules or ellipsoids"
-        )
     capsule = size[:, 0] + np.abs(up[..., 2]) * size[:, 1]  # a sphere is one without length
-    reach = np.where(kind == kinds.mjGEOM_ELLIPSOID, np.linalg.norm(up * size, axis=-1), capsule)
+    reach = np.where(kind == mujoco.mjtGeom.mjGEOM_ELLIPSOID, np.linalg.norm(up * size, axis=-1), capsule)
     return position[..., 2] - reach
 
 

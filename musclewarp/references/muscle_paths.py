@@ -15,6 +15,7 @@ import scipy.signal
 from numpy.typing import NDArray
 
 from musclewarp.models import MuscleModel
+from musclewarp.models.excursion import place_tendons
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -146,10 +147,7 @@ def _follow(m: mujoco.MjModel, qpos: Floats, step: Floats) -> tuple[Floats, Floa
     length, ahead, behind = (np.zeros((len(qpos), m.ntendon)) for _ in range(3))
     arms = np.zeros((m.ntendon, m.nv))
     for t, posture in enumerate(qpos):
-        data.qpos[:] = posture
-        mujoco.mj_kinematics(m, data)
-        mujoco.mj_comPos(m, data)
-        mujoco.mj_tendon(m, data)
+        place_tendons(m, data, posture)
         mujoco.mju_sparse2dense(arms, data.ten_J, m.ten_J_rownnz, m.ten_J_rowadr, m.ten_J_colind)
         length[t] = data.ten_length
         if t < len(step):

@@ -10,16 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from musclewarp.errors import ModelError
 from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import SitePoses
-from musclewarp.models.surfaces import foot_geoms
+from musclewarp.models.surfaces import foot_geoms, require_round
 from musclewarp.motion import rotations
-
-_SPHERE, _CAPSULE, _ELLIPSOID = (
-    getattr(mujoco.mjtGeom, f"mjGEOM_{kind}") for kind in ("SPHERE", "CAPSULE", "ELLIPSOID")
-)
-
 
 CLEARANCE = 5e-4  # m above the floor from which on parts of the feet are kept out of it
 
@@ -38,26 +32,21 @@ class Soles:
 
     def __init__(self, model: MuscleModel) -> None:
         m = model.mj_model
+        require_round(model, foot_geoms(model))
         bodies, centres, shapes, feet = [], [], [], []
-        for geom in foot_geoms(model):
-            kind, size = int(m.geom_type[geom]), m.geom_size[geom]
-            frame, centre = rotations.to_matrix(m.geom_quat[geom]), m.geom_pos[geom]
-            if kind == _ELLIPSOID:
+        for index, geom in ((index, geom) for index, foot in enumerate(model.feet) for geom in foot_geoms(model, foot)):
+            size, frame, centre = m.geom_size[geom], rotations.to_matrix(m.geom_quat[geom]), m.geom_pos[geom]
+            if m.geom_type[geom] == mujoco.mjtGeom.mjGEOM_ELLIPSOID:
                 parts = [(centre, frame * size)]
-            elif kind in (_SPHERE, _CAPSULE):
-                half = frame[:, 2] * size[1] if kind == _CAPSULE else np.zeros(3)
-                parts = [(centre + end * half, np.eye(3) * size[0]) for end in ((-1, 1) if half.any() else (0,))]
             else:
-                name = mujoco.mjtGeom(kind).name.removeprefix("mjGEOM_").lower()
-                raise ModelError(
-                    f"geom {geom} ('{m.geom(geom).name}') of a foot of model '{model.name}' is a {name}; make it of "
-                    "spheres, capsules or ellipsoids"
-                )
+                capsule = m.geom_type[geom] == mujoco.mjtGeom.mjGEOM_CAPSULE
+                half = frame[:, 2] * size[1] if capsule else np.zeros(3)
+                parts = [(centre + end * half, np.eye(3) * size[0]) for end in ((-1, 1) if half.any() else (0,))]
             for centre, shape in parts:
                 bodies.append(int(m.geom_bodyid[geom]))
                 centres.append(centre)
                 shapes.append(shape)
-                feet.append(_foot_of(model, bodies[-1]))
+                feet.append(index)
         self.bodies, self.centres, self.foot = np.array(bodies), np.array(centres), np.array(feet)
         self._shape = torch.from_numpy(np.array(shapes))
 
@@ -72,14 +61,6 @@ class Soles:
         lowest = -(axes @ down[..., None]).squeeze(-1) / down.norm(dim=-1, keepdim=True)  # from the centre
         rise, turn = poses.jacobian[..., 2, :], poses.jacobian[..., 3:, :]
         return rise + turn[..., 0, :] * lowest[..., 1, None] - turn[..., 1, :] * lowest[..., 0, None]
-
-
-def _foot_of(model: MuscleModel, body: int) -> int:
-    m = model.mj_model
-    roots = [int(m.sensor_objid[m.sensor(f"foot_{foot}").id]) for foot in model.feet]
-    while body not in roots:
-        body = int(m.body_parentid[body])
-    return roots.index(body)
 
 
 class Pull(NamedTuple):

@@ -5,20 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from musclewarp.models import MuscleModel
-from musclewarp.models.kinematics import Kinematics
 from musclewarp.motion import rotations
 from musclewarp.motion.body import Body, JointTrajectory
 from musclewarp.motion.motion import SMPL_JOINTS, SMPL_PARENTS, Motion
 from musclewarp.retarget.shape import fit_shape, segment_lengths
-from musclewarp.retarget.targets import REST_TO_MODEL, t_pose
+from musclewarp.retarget.targets import REST_TO_MODEL, SMPL_INDEX, at_t_pose
 
 Floats = NDArray[np.float64]
-_SMPL = {name: index for index, name in enumerate(SMPL_JOINTS)}
-_HIPS = [_SMPL["left_hip"], _SMPL["right_hip"]]
+_HIPS = [SMPL_INDEX["left_hip"], SMPL_INDEX["right_hip"]]
+_LEG, _ARM = ("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist")
 
 
 def rest_motion(motion: Motion) -> Motion:
@@ -44,8 +42,8 @@ def person_of_size(model: MuscleModel, body: Body, motion: Motion) -> JointTraje
     for joint, parent in enumerate(SMPL_PARENTS[1:], start=1):
         joints[:, joint] = joints[:, parent] + rotations.rotate(own.orientations[:, parent], rest[joint] - rest[parent])
     hips, own_hips = joints[:, _HIPS].mean(axis=1), own.positions[:, _HIPS].mean(axis=1)
-    floor = own.positions[:, [_SMPL["left_ankle"], _SMPL["right_ankle"]], 2].min()
-    scale = _leg(rest) / _leg(own_rest)
+    floor = own.positions[:, [SMPL_INDEX["left_ankle"], SMPL_INDEX["right_ankle"]], 2].min()
+    scale = _length(rest, *_LEG) / _length(own_rest, *_LEG)
     joints += (scale * (own_hips - [0.0, 0.0, floor]) - hips)[:, None]
     turned = rotations.multiply(own.orientations[:, 0], rotations.conjugate(REST_TO_MODEL))
     joints[:, 0] = joints[:, _HIPS].mean(axis=1) + rotations.rotate(turned, _pelvis_offset(model))
@@ -55,23 +53,21 @@ def person_of_size(model: MuscleModel, body: Body, motion: Motion) -> JointTraje
 def arms_of_size(model: MuscleModel, body: Body, motion: Motion) -> JointTrajectory:
     """The joints of a person seen from the chest, which does not move, scaled by the length of the arms to `model`."""
     own, own_rest = body.joints(motion), body.joints(rest_motion(motion)).positions[0]
-    chest = _SMPL["spine3"]
+    chest = SMPL_INDEX["spine3"]
     turned = rotations.multiply(own.orientations[:, chest, None], rotations.conjugate(REST_TO_MODEL))
     seen = rotations.rotate(rotations.conjugate(turned), own.positions - own.positions[:, chest, None])
     lengths = segment_lengths(model)
-    joints = [_SMPL[f"left_{joint}"] for joint in ("shoulder", "elbow", "wrist")]
-    own_length = float(np.linalg.norm(np.diff(own_rest[joints], axis=0), axis=-1).sum())
-    home = Kinematics(model)(torch.from_numpy(t_pose(model))[None], jacobian=False).position[0, 0].numpy()
-    return own._replace(positions=home + (lengths["left upper arm"] + lengths["left forearm"]) / own_length * seen)
+    scale = (lengths["left upper arm"] + lengths["left forearm"]) / _length(own_rest, *_ARM)
+    return own._replace(positions=at_t_pose(model)[0][model.sites[0]] + scale * seen)
 
 
-def _leg(joints: Floats) -> float:
-    chain = [_SMPL[f"left_{joint}"] for joint in ("hip", "knee", "ankle")]
-    return float(np.linalg.norm(np.diff(joints[chain], axis=0), axis=-1).sum())
+def _length(joints: Floats, *chain: str) -> float:
+    """From joint to joint of the left side, m."""
+    points = joints[[SMPL_INDEX[f"left_{joint}"] for joint in chain]]
+    return float(np.linalg.norm(np.diff(points, axis=0), axis=-1).sum())
 
 
 def _pelvis_offset(model: MuscleModel) -> Floats:
     """From between the hips to the pelvis site `(3,)` m, in the model's T-pose."""
-    home = Kinematics(model)(torch.from_numpy(t_pose(model))[None], jacobian=False).position[0].numpy()
-    at = {name: home[index] for index, name in enumerate(model.sites)}
-    return at["pelvis"] - (at["left_hip"] + at["right_hip"]) / 2
+    places, _ = at_t_pose(model)
+    return places["pelvis"] - (places["left_hip"] + places["right_hip"]) / 2

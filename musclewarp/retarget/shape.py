@@ -100,8 +100,22 @@ class ShapeFit(lightning.LightningModule):
         """L-BFGS with a line search."""
         return torch.optim.LBFGS(self.parameters(), max_iter=100, tolerance_grad=1e-9, line_search_fn="strong_wolfe")
 
-    def result(self) -> Shape:
-        """The fitted shape."""
+    def minimise(self) -> Shape:
+        """Fit, and say what came out.
+
+        Without a Trainer, which would end the process on Ctrl-C and draw random numbers, for two steps.
+        """
+        optimizer = self.configure_optimizers()
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad()
+            cost = self.training_step()
+            cost.backward()
+            return cost
+
+        with torch.enable_grad():
+            for _ in range(2):
+                optimizer.step(closure)  # pyright: ignore[reportCallIssue, reportArgumentType] (it wants a float)
         with torch.no_grad():
             joints = self()
             errors = dict(zip(self.segments, self.errors(joints).tolist(), strict=True))
@@ -120,20 +134,7 @@ def fit_shape(body: Body, model: MuscleModel) -> Shape:
 
 def fit_lengths(body: Body, lengths: dict[str, float]) -> Shape:
     """The body with these `SEGMENTS`, in m."""
-    fit = ShapeFit(body, lengths)
-    # a Trainer would end the process on Ctrl-C, and draw random numbers, for two steps
-    optimizer = fit.configure_optimizers()
-
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        cost = fit.training_step()
-        cost.backward()
-        return cost
-
-    with torch.enable_grad():
-        for _ in range(2):
-            optimizer.step(closure)  # pyright: ignore[reportCallIssue, reportArgumentType] (it wants a float)
-    return fit.result()
+    return ShapeFit(body, lengths).minimise()
 
 
 def segment_lengths(model: MuscleModel) -> dict[str, float]:

@@ -65,13 +65,5 @@ def test_a_model_without_legs_has_only_the_segments_of_its_arms():
 
 def test_a_strong_prior_keeps_the_mean_shape(body, whole):
     fit = ShapeFit(body, segment_lengths(whole), prior=1e4)
-    optimizer = fit.configure_optimizers()
-
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        cost = fit.training_step()
-        cost.backward()
-        return cost
-
-    optimizer.step(closure)
+    fit.minimise()
     assert fit.betas.detach().abs().max() < 1e-3
