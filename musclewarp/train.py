@@ -35,9 +35,10 @@ from musclewarp.envs import EnvConfig
 from musclewarp.errors import ConfigError, FileError, MusclewarpError
 from musclewarp.launch import trainer_defaults
 from musclewarp.learning.callbacks import Checkpoints, Progress
+from musclewarp.learning.config import PPOConfig
 from musclewarp.learning.metrics_log import MetricsLog
 from musclewarp.learning.policy import load_policy
-from musclewarp.learning.ppo import PPO, PPOConfig
+from musclewarp.learning.ppo import PPO
 
 _QUIET = (  # what Lightning and its dependencies say that a user of this command can do nothing about
     ".*does not have many workers.*",

@@ -13,7 +13,8 @@ from typing import Any
 import lightning
 
 from musclewarp.envs import EnvConfig
-from musclewarp.learning.ppo import PPO, PPOConfig
+from musclewarp.learning.config import PPOConfig
+from musclewarp.learning.ppo import PPO
 from musclewarp.references.reference import SUFFIX, Reference
 
 

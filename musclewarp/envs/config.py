@@ -57,6 +57,7 @@ class EnvConfig:
         num_worlds: worlds per process.
         physics: time step and substeps.
         observations: names of terms in `envs.observations`, in order.
+        critic_observations: further terms that only the critic sees, in training.
         lookahead: control steps ahead of now that the `ahead_*` observations see.
         rewards: weight and scale of terms in `envs.rewards`.
         terminations: limit of terms in `envs.terminations`; an episode fails beyond it.
@@ -88,6 +89,7 @@ class EnvConfig:
         "stretch_velocity",
         "reference_activation",
     )
+    critic_observations: tuple[str, ...] = ()
     lookahead: tuple[int, ...] = (1, 3, 8)
     rewards: dict[str, RewardConfig] = field(default_factory=lambda: dict(_REWARDS))
     terminations: dict[str, float] = field(default_factory=lambda: {"site_deviation": 0.25})
@@ -118,6 +120,7 @@ class EnvConfig:
         if not self.rewards or not self.observations:
             raise ConfigError("env.rewards and env.observations must name at least one term")
         _check_names("env.observations", self.observations, OBSERVATIONS)
+        _check_names("env.critic_observations", self.critic_observations, OBSERVATIONS)
         _check_names("env.rewards", self.rewards, {**TRACKING, **EFFORT})
         _check_names("env.terminations", self.terminations, TERMINATIONS)
 

@@ -86,8 +86,11 @@ class ImitationEnv(EnvBase):
             for key in ("weight", "scale")
         )
         self._is_tracking = torch.tensor([name in TRACKING for name in terms], device=self.device)
+        self._seen_by = {"observation": config.observations}
+        if config.critic_observations:
+            self._seen_by["critic_observation"] = config.critic_observations
         self._look()
-        self._observation = self._observe()
+        self._observations = self._observe()
         self._make_specs()
 
     def _check_parts(self) -> None:
@@ -111,9 +114,9 @@ class ImitationEnv(EnvBase):
 
     def _make_specs(self) -> None:
         n, device = self.batch_size, self.device
-        size, single = self._observation.shape[-1], torch.Size((*n, 1))
+        single = torch.Size((*n, 1))
         self.observation_spec = Composite(
-            observation=Unbounded(torch.Size((*n, size)), device=device),
+            {key: Unbounded(value.shape, device=device) for key, value in self._observations.items()},
             site_error=Unbounded(single, device=device),
             shape=n,
             device=device,
@@ -165,12 +168,12 @@ class ImitationEnv(EnvBase):
         self.engine.reset(mask, *self.library.state(self._clip, self._frame), activation)
         self.neural.reset(mask, activation)
         self._look()
-        self._observation = self._observe()
+        self._observations = self._observe()
         return self._observed()
 
     def _observed(self) -> TensorDictBase:
         return TensorDict(
-            {"observation": self._observation, "site_error": self._site_error[:, None]},
+            {**self._observations, "site_error": self._site_error[:, None]},
             batch_size=self.batch_size,
             device=self.device,
         )
@@ -186,16 +189,17 @@ class ImitationEnv(EnvBase):
         self._steps = self._steps + 1
         self._look()
         terminated, reward = self._failed(), self._reward()
-        last, observation = self._observation, self._observe()
         # a broken world says nothing: its numbers are replaced, not repaired, and its episode ends here
         terminated = terminated | broken
         reward = torch.where(broken, 0.0, reward)
-        self._observation = torch.where(broken[:, None], last, observation)
+        self._observations = {
+            key: torch.where(broken[:, None], self._observations[key], new) for key, new in self._observe().items()
+        }
         ended = (self._frame >= self.library.last[self._clip]) | (self._steps >= self._max_steps)
         truncated = ended & ~terminated
         return TensorDict(
             {
-                "observation": self._observation,
+                **self._observations,
                 "site_error": torch.where(broken, 0.0, self._site_error)[:, None],
                 "reward": reward[:, None],
                 "terminated": terminated[:, None],
@@ -222,9 +226,12 @@ class ImitationEnv(EnvBase):
         """`activation (..., M)` of frames `row (...)`, where the reference knows none the config's."""
         return torch.where(self.library.has_activation[row].unsqueeze(-1), activation, self.config.initial_activation)
 
-    def _observe(self) -> torch.Tensor:
-        terms = [OBSERVATIONS[name](self.state, self.target).flatten(1) for name in self.config.observations]
-        return torch.cat(terms, dim=-1)
+    def _observe(self) -> dict[str, torch.Tensor]:
+        """What the policy, and the critic besides, see now, each `(N, D)`."""
+        return {
+            who: torch.cat([OBSERVATIONS[name](self.state, self.target).flatten(1) for name in terms], dim=-1)
+            for who, terms in self._seen_by.items()
+        }
 
     def _reward(self) -> torch.Tensor:
         errors = torch.stack([term(self.state, self.target) for term in self._reward_terms], dim=-1)
@@ -265,7 +272,7 @@ class ImitationEnv(EnvBase):
         live = {name: getattr(engine, name).clone() for name in ("qpos", "qvel", "act", "ctrl", "qacc_warmstart")}
         cursors = {"clip": self._clip, "frame": self._frame, "steps": self._steps, "draws": self._draws}
         # muscle forces and contacts belong to the last physics step, which cannot be computed again
-        cursors["observation"] = self._observation
+        cursors |= self._observations
         cursors["seed"] = torch.tensor(self._seed)
         return (
             live
@@ -287,5 +294,5 @@ class ImitationEnv(EnvBase):
             state[name].to(self.device).clone() for name in ("clip", "frame", "steps", "draws")
         )
         self._look()
-        self._observation = state["observation"].to(self.device).clone()
+        self._observations = {key: state[key].to(self.device).clone() for key in self._seen_by}
         self._seed = int(state["seed"])

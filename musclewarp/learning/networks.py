@@ -2,60 +2,46 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from tensordict.nn import TensorDictModule
+from tensordict.nn import TensorDictModule, TensorDictModuleBase, TensorDictSequential
 from torch import nn
-from torch.distributions import Independent, Normal, SigmoidTransform, TransformedDistribution
+from torch.distributions import Distribution
 from torchrl.modules import ProbabilisticActor, ValueOperator
 
+from musclewarp.learning.config import PPOConfig
+from musclewarp.learning.distributed import all_reduce_mean
+from musclewarp.learning.distributions import BetaExcitation, LogitNormal
 from musclewarp.learning.normalization import ObservationNormalizer
 
 
-class LogitNormal(TransformedDistribution):
-    """A Gaussian squashed by a sigmoid: excitations in (0, 1), with their exact density.
+class Residual(nn.Sequential):
+    """Layers that add to what goes in (He et al. 2016, arXiv 1512.03385)."""
 
-    Args:
-        loc, scale: `(..., M)`, mean and standard deviation of the excitations' logits.
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Output of the same shape."""
+        return input + super().forward(input)
+
+
+def mlp(inputs: int, hidden: Sequence[int], outputs: int, output_gain: float, residual: bool = False) -> nn.Sequential:
+    """Linear, LayerNorm, SiLU for each hidden width, then a linear layer; orthogonal weights, zero biases.
+
+    With `residual`, hidden layers as wide as the one before add to it.
     """
-
-    arg_constraints = {}  # noqa: RUF012 (torch's own declaration; validation is the base's)
-
-    def __init__(self, loc: torch.Tensor, scale: torch.Tensor) -> None:
-        self.loc, self.scale = loc, scale
-        super().__init__(
-            Independent(Normal(loc, scale, validate_args=False), 1), SigmoidTransform(), validate_args=False
-        )
-
-    @property
-    def mode(self) -> torch.Tensor:
-        """The median, which is the sigmoid of the mean logit (torch's and TorchRL's name for the deterministic one)."""
-        return torch.sigmoid(self.loc)
-
-    @property
-    def deterministic_sample(self) -> torch.Tensor:
-        """The same, under the name that TorchRL looks for first."""
-        return self.mode
-
-    def entropy(self) -> torch.Tensor:
-        """Entropy `(...)` of the logits, which changes with `scale` as that of the excitations does."""
-        return self.base_dist.entropy()
-
-
-def mlp(inputs: int, hidden: Sequence[int], outputs: int, output_gain: float) -> nn.Sequential:
-    """Linear, LayerNorm, SiLU for each hidden width, then a linear layer; orthogonal weights, zero biases."""
     layers: list[nn.Module] = []
     for width in hidden:
-        layers += [nn.Linear(inputs, width), nn.LayerNorm(width), nn.SiLU()]
+        block = (nn.Linear(inputs, width), nn.LayerNorm(width), nn.SiLU())
+        layers += [Residual(*block)] if residual and layers and width == inputs else block
         inputs = width
     layers.append(nn.Linear(inputs, outputs))
-    for layer in layers:
+    network = nn.Sequential(*layers)
+    for layer in network.modules():
         if isinstance(layer, nn.Linear):
-            gain = output_gain if layer is layers[-1] else 2**0.5
-            nn.init.orthogonal_(layer.weight, gain)
+            nn.init.orthogonal_(layer.weight, output_gain if layer is layers[-1] else 2**0.5)
             nn.init.zeros_(layer.bias)
-    return nn.Sequential(*layers)
+    return network
 
 
 class ExcitationHead(nn.Module):
@@ -71,37 +57,37 @@ class ExcitationHead(nn.Module):
 
     Args:
         normalizer: of the observation.
-        muscles, hidden: M, and the widths of the layers.
+        muscles: M.
         columns: first of the M columns of the observation that hold "reference_activation", "stretch" and
             "stretch_velocity"; any may be missing.
-        rest: mean excitation before learning, where there is no reference activation.
-        reflex: k in excitation per optimal fibre length before learning; d is a tenth of it, in s.
-        std: standard deviation of the logits.
+        config: layers, exploration, `rest` (`initial_excitation`), and k in excitation per optimal fibre length before
+            learning (`reflex`); d is a tenth of it, in s.
+        dt: s from one action to the next.
     """
 
     def __init__(
         self,
         normalizer: ObservationNormalizer,
         muscles: int,
-        hidden: Sequence[int],
         columns: Mapping[str, int],
-        rest: float,
-        reflex: float,
-        std: float,
+        config: PPOConfig,
+        dt: float,
     ) -> None:
         super().__init__()
-        self.normalizer = normalizer
-        self.network = mlp(len(normalizer.mean), hidden, muscles, output_gain=0.01)
-        self.log_std = nn.Parameter(torch.full((muscles,), std).log())
-        self.rest = rest
+        self.normalizer, self.rest = normalizer, config.initial_excitation
+        self.kept = math.exp(-dt / config.noise_memory) if config.noise_memory else 0.0
+        self.network = mlp(len(normalizer.mean), config.hidden, muscles, output_gain=0.01, residual=config.residual)
+        self.log_std = nn.Parameter(torch.full((muscles,), config.initial_std).log(), requires_grad=config.learn_std)
         self.columns = {name: slice(start, start + muscles) for name, start in columns.items()}
-        gains = {"stretch": reflex, "stretch_velocity": 0.1 * reflex}
+        gains = {"stretch": config.reflex, "stretch_velocity": 0.1 * config.reflex}
         self.gains = nn.ParameterDict(
             {name: nn.Parameter(torch.full((muscles,), gain)) for name, gain in gains.items() if name in columns}
         )
 
-    def forward(self, observation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`loc` and `scale` of the logits."""
+    def forward(
+        self, observation: torch.Tensor, noise: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """`loc` and `scale` of the logits, which `noise (..., M)`, left from the step before, displaces if given."""
         columns = self.columns
         before = observation[..., columns["reference_activation"]] if "reference_activation" in columns else self.rest
         for name, gain in self.gains.items():
@@ -109,33 +95,111 @@ class ExcitationHead(nn.Module):
         if not isinstance(before, torch.Tensor):
             before = torch.tensor(before, device=observation.device)
         loc = torch.logit(before, eps=0.02) + self.network(self.normalizer(observation))
-        return loc, self.log_std.exp().expand_as(loc)
+        scale = self.log_std.exp().expand_as(loc)
+        if noise is None:
+            return loc, scale
+        return loc + self.kept * noise, scale * (1 - self.kept**2) ** 0.5
+
+    def remember(self, action: torch.Tensor, loc: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """The `noise (..., M)` of the next step: what was added to the logits in this one, where `loc` is `forward`'s.
+
+        An autoregressive process, x' = k x + sqrt(1 - k^2) s n: of standard deviation s at every instant, and given x
+        again a Gaussian, so that densities stay exact.
+        """
+        return torch.logit(action, eps=1e-6) - loc + self.kept * noise
+
+    def mixing(self, share: float) -> torch.Tensor:
+        """Cholesky factor `(M, M)` of the logits' correlations (1 - share) 1 + share W W^T.
+
+        W is the last layer with rows of length one: muscles that the network moves together explore together, as if
+        the noise came before that layer (after Lattice, Chiappa et al. 2023, arXiv 2305.20065).
+        """
+        last = self.network[-1]
+        assert isinstance(last, nn.Linear)
+        rows = nn.functional.normalize(last.weight, dim=1)
+        alone = torch.eye(len(rows), dtype=rows.dtype, device=rows.device)
+        return torch.linalg.cholesky((1 - share) * alone + share * rows @ rows.T)
 
 
 class ValueHead(nn.Module):
-    """Observation `(..., D)` to its value `(..., 1)`, in units of (1 - gamma): the mean reward to come."""
+    """Observations to how far their value `(..., 1)` is from the mean of all values, in standard deviations.
 
-    def __init__(self, normalizer: ObservationNormalizer, hidden: Sequence[int], horizon: float) -> None:
+    `value` is in units of the reward. The mean and the standard deviation are buffers, which change between updates
+    only; `update` changes the last layer with them, so that no value changes (PopArt, van Hasselt et al. 2016, arXiv
+    1602.07714).
+
+    Args:
+        normalizers: of each observation, which are seen side by side.
+        config: layers, and gamma, from which the scale before the first update follows: of rewards about one.
+    """
+
+    mean: torch.Tensor
+    square: torch.Tensor
+
+    def __init__(self, normalizers: Sequence[ObservationNormalizer], config: PPOConfig) -> None:
         super().__init__()
-        self.normalizer = normalizer
-        self.network = mlp(len(normalizer.mean), hidden, 1, output_gain=0.1)
-        self.horizon = horizon
+        self.normalizers = nn.ModuleList(normalizers)
+        inputs = sum(len(normalizer.mean) for normalizer in normalizers)
+        self.network = mlp(inputs, config.hidden, 1, output_gain=0.1, residual=config.residual)
+        horizon = 1.0 / (1.0 - min(config.gamma, 0.999))
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("square", torch.tensor(horizon**2))
 
-    def forward(self, observation: torch.Tensor) -> torch.Tensor:
-        """The value."""
-        return self.network(self.normalizer(observation)) * self.horizon
+    def forward(self, *observations: torch.Tensor) -> torch.Tensor:
+        """The normalised value."""
+        seen = [normalizer(x) for normalizer, x in zip(self.normalizers, observations, strict=True)]
+        return self.network(torch.cat(seen, dim=-1))
+
+    @property
+    def std(self) -> torch.Tensor:
+        """Standard deviation of values."""
+        return (self.square - self.mean.square()).clamp(min=1e-6).sqrt()
+
+    def value(self, *observations: torch.Tensor) -> torch.Tensor:
+        """The value, in units of the reward."""
+        return self.mean + self.std * self(*observations)
+
+    def normalize(self, value: torch.Tensor) -> torch.Tensor:
+        """What the network should say of `value`."""
+        return (value - self.mean) / self.std
+
+    @torch.no_grad()
+    def update(self, values: torch.Tensor, rate: float = 0.1) -> None:
+        """Move the mean and the square of all values by `rate` towards those of `values`, of all ranks."""
+        before = self.mean.clone(), self.std
+        self.mean.lerp_(all_reduce_mean(values.mean()), rate)
+        self.square.lerp_(all_reduce_mean(values.square().mean()), rate)
+        last = self.network[-1]
+        assert isinstance(last, nn.Linear)
+        last.weight.mul_(before[1] / self.std)
+        last.bias.mul_(before[1]).add_(before[0] - self.mean).div_(self.std)
 
 
-def make_actor(head: ExcitationHead) -> ProbabilisticActor:
-    """A TorchRL actor: "observation" in; "loc", "scale", "action" and its log-probability out."""
+def make_actor(head: ExcitationHead, config: PPOConfig) -> ProbabilisticActor:
+    """A TorchRL actor: "observation", and "noise" if it is there, in; "loc", "scale", "action", its log-density out."""
+
+    def density(loc: torch.Tensor, scale: torch.Tensor) -> Distribution:
+        if config.distribution == "beta":
+            return BetaExcitation(loc, scale)
+        share = config.noise_correlation
+        return LogitNormal(loc, scale, head.mixing(share) if share else None)
+
     return ProbabilisticActor(
-        TensorDictModule(head, in_keys=["observation"], out_keys=["loc", "scale"]),
+        TensorDictModule(head, in_keys=["observation", "noise"], out_keys=["loc", "scale"]),
         in_keys=["loc", "scale"],
-        distribution_class=LogitNormal,
+        distribution_class=density,  # pyright: ignore[reportArgumentType] (it takes whatever makes a distribution)
         return_log_prob=True,
     )
 
 
-def make_critic(normalizer: ObservationNormalizer, hidden: Sequence[int], horizon: float) -> ValueOperator:
-    """A TorchRL value operator: "observation" in, "state_value" out."""
-    return ValueOperator(ValueHead(normalizer, hidden, horizon), in_keys=["observation"])
+def make_explorer(actor: ProbabilisticActor, head: ExcitationHead) -> TensorDictModuleBase:
+    """`actor`, which leaves its noise in ("next", "noise"), as recurrent modules do, where exploration has a memory."""
+    if not head.kept:
+        return actor
+    memory = TensorDictModule(head.remember, in_keys=["action", "loc", "noise"], out_keys=[("next", "noise")])
+    return TensorDictSequential(actor, memory)
+
+
+def make_critic(head: ValueHead, in_keys: Sequence[str]) -> ValueOperator:
+    """A TorchRL value operator: observations in, "state_value" out, normalised as `ValueHead` has it."""
+    return ValueOperator(head, in_keys=list(in_keys))

@@ -14,7 +14,8 @@ from torchrl.modules import ProbabilisticActor
 from musclewarp.envs import EnvConfig
 from musclewarp.errors import FileError, MusclewarpError
 from musclewarp.files import read_arrays, write_arrays
-from musclewarp.learning.ppo import PPO, PPOConfig
+from musclewarp.learning.config import PPOConfig
+from musclewarp.learning.ppo import PPO
 
 _KIND, _VERSION = "policy", 1
 _Config = TypeVar("_Config")

@@ -4,101 +4,31 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities import rank_zero_warn
 from tensordict import TensorDictBase
+from torch import nn
 from torchrl.objectives import ClipPPOLoss
 
 from musclewarp.envs import EnvConfig, ImitationEnv
 from musclewarp.errors import ConfigError, FileError
 from musclewarp.learning.advantages import gae
+from musclewarp.learning.config import PPOConfig
 from musclewarp.learning.distributed import all_reduce_mean, world_size
-from musclewarp.learning.networks import ExcitationHead, make_actor, make_critic
+from musclewarp.learning.networks import ExcitationHead, ValueHead, make_actor, make_critic, make_explorer
 from musclewarp.learning.normalization import ObservationNormalizer
+from musclewarp.learning.optimizers import make_optimizers
 from musclewarp.learning.rollouts import Rollouts
-
-_POSITIVE = ("total_frames", "horizon", "epochs", "minibatch", "clip", "learning_rate", "kl_target", "kl_target_end")
-_POSITIVE += ("max_grad_norm", "initial_std", "final_std")
-
-
-@dataclass(frozen=True)
-class PPOConfig:
-    """The learner's numbers (Schulman et al. 2017, arXiv 1707.06347).
-
-    Attributes:
-        total_frames: environment frames to learn from, over all ranks.
-        horizon: control steps of each world per rollout.
-        epochs: passes over a rollout.
-        minibatch: samples per optimiser step, per rank.
-        gamma, lam: discount and GAE parameter.
-        clip: bound on the probability ratio.
-        learning_rate: where Adam starts; then held by the policy's change per update.
-        kl_target: change per update (KL, nats) that the step size is steered to: divided by 1.5 above twice of it,
-            multiplied by 1.5 below half of it.
-        kl_target_end: `kl_target` at `total_frames`; it moves linearly with the frames.
-        learning_rate_bounds: the step size stays within.
-        max_grad_norm: gradients are scaled down to this norm.
-        critic_weight, entropy_weight: of the value loss, and of the entropy bonus, which needs `learn_std`.
-        hidden: widths of the actor's and of the critic's layers.
-        initial_excitation: mean excitation before learning, where the reference has no activations.
-        reflex: gain of the stretch reflex before learning, see `networks.ExcitationHead`.
-        initial_std, final_std: exploration in logits, at the start and at `total_frames`, if `learn_std` is off.
-        learn_std: let PPO change the exploration instead.
-    """
-
-    total_frames: int = 600_000
-    horizon: int = 48
-    epochs: int = 3
-    minibatch: int = 512
-    gamma: float = 0.9
-    lam: float = 0.95
-    clip: float = 0.2
-    learning_rate: float = 3e-4
-    kl_target: float = 0.12
-    kl_target_end: float = 0.06
-    learning_rate_bounds: tuple[float, float] = (5e-5, 1e-3)
-    max_grad_norm: float = 1.0
-    critic_weight: float = 0.5
-    entropy_weight: float = 0.0
-    hidden: tuple[int, ...] = (256, 256)
-    initial_excitation: float = 0.12
-    reflex: float = 1.5
-    initial_std: float = 0.5
-    final_std: float = 0.3
-    learn_std: bool = False
-
-    def __post_init__(self) -> None:
-        def require(name: str, fine: bool, rule: str) -> None:
-            if not fine:
-                raise ConfigError(f"ppo.{name} is {getattr(self, name)}; it must {rule}")
-
-        for name in _POSITIVE:
-            require(name, getattr(self, name) > 0, "be positive")
-        for name in ("critic_weight", "entropy_weight", "reflex"):
-            require(name, getattr(self, name) >= 0, "not be negative")
-        for name in ("gamma", "lam"):
-            require(name, 0 <= getattr(self, name) <= 1, "lie in [0, 1]")
-        require("initial_excitation", 0 < self.initial_excitation < 1, "lie in (0, 1)")
-        require("hidden", all(width > 0 for width in self.hidden), "hold positive widths")
-        low, high = self.learning_rate_bounds
-        require("learning_rate_bounds", 0 < low <= high, "be two positive numbers, the lower first")
-        require("learning_rate", low <= self.learning_rate <= high, f"lie in ppo.learning_rate_bounds, [{low}, {high}]")
-        # what would have no effect is refused
-        require("entropy_weight", self.learn_std or not self.entropy_weight, "be 0 unless ppo.learn_std is true")
-        scheduled = not self.learn_std or self.final_std == PPOConfig.final_std
-        require("final_std", scheduled, "be left out if ppo.learn_std is true")
-
 
 # what the weights, and the units of the observations and the values, mean nothing without
 _RESUMED = {
-    "env": ("model", "fingers", "physics", "observations", "lookahead"),
-    "ppo": ("hidden", "learn_std", "gamma", "initial_excitation"),
+    "env": ("model", "fingers", "physics", "observations", "critic_observations", "lookahead"),
+    "ppo": ("hidden", "residual", "learn_std", "gamma", "initial_excitation", "distribution", "optimizer"),
 }
 PRIOR_TERMS = ("reference_activation", "stretch", "stretch_velocity")
 
@@ -134,28 +64,34 @@ class PPO(lightning.LightningModule):
             env.observation_spec["observation"].shape[-1],
             env.action_spec.shape[-1],
             {name: column.start for name, column in columns.items() if column.stop},
+            env.observation_spec["critic_observation"].shape[-1] if self.env_config.critic_observations else 0,
         )
         per_update = env.batch_size[0] * self.config.horizon * world_size()
         updates = math.ceil(self.config.total_frames / per_update)
-        self.rollouts = Rollouts(env, self.actor, self.config.horizon, updates, self._exhausted)
+        self.rollouts = Rollouts(env, self.explorer, self.config.horizon, updates, self._exhausted)
 
-    def build(self, observations: int, muscles: int, columns: Mapping[str, int]) -> None:
-        """Make the networks for D observations and M muscles; `columns` as `ExcitationHead` takes them."""
+    def build(self, observations: int, muscles: int, columns: Mapping[str, int], critic_observations: int = 0) -> None:
+        """Make the networks for D observations, M muscles, and those observations that only the critic sees.
+
+        `columns` as `ExcitationHead` takes them.
+        """
         config = self.config
         self.sizes = {"observations": observations, "muscles": muscles, "columns": dict(columns)}
+        if critic_observations:
+            self.sizes["critic_observations"] = critic_observations
         self.normalizer = ObservationNormalizer(observations)
-        self.head = ExcitationHead(
-            self.normalizer,
-            muscles,
-            config.hidden,
-            columns,
-            rest=config.initial_excitation,
-            reflex=config.reflex,
-            std=config.initial_std,
-        )
-        self.actor = make_actor(self.head)
-        self.critic = make_critic(self.normalizer, config.hidden, 1.0 / (1.0 - min(config.gamma, 0.999)))
-        self.head.log_std.requires_grad_(config.learn_std)
+        self.normalizers = {"observation": self.normalizer}  # the heads own them
+        if critic_observations:
+            self.normalizers["critic_observation"] = ObservationNormalizer(critic_observations)
+        dt = self.env_config.physics.control_dt
+        self.head = ExcitationHead(self.normalizer, muscles, columns, config, dt)
+        self.value_head = ValueHead(list(self.normalizers.values()), config)
+        if config.compile:
+            self.head.network.compile()
+            self.value_head.network.compile()
+        self.actor = make_actor(self.head, config)
+        self.explorer = make_explorer(self.actor, self.head)
+        self.critic = make_critic(self.value_head, list(self.normalizers))
         self.loss = ClipPPOLoss(
             self.actor,
             self.critic,
@@ -174,9 +110,8 @@ class PPO(lightning.LightningModule):
             raise ConfigError("the environment exists once the Trainer has called setup()")
         return self.rollouts.env
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        weights = [p for p in self.loss.parameters() if p.requires_grad]
-        return torch.optim.Adam(weights, lr=self.config.learning_rate, eps=1e-5)
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return make_optimizers((self.head, self.value_head), self.config)
 
     def train_dataloader(self) -> Rollouts:
         assert self.rollouts is not None
@@ -202,42 +137,53 @@ class PPO(lightning.LightningModule):
             self.env.set_seed(seed % 2**31)
         if self.updates == 0:
             # forces and lengths differ by orders of magnitude: know their scale before the first update
-            self.normalizer.update(self.train_dataloader().collect(16)["observation"])
+            first = self.train_dataloader().collect(16)
+            for name, normalizer in self.normalizers.items():
+                normalizer.update(first[name])
 
     def training_step(self, rollout: TensorDictBase, batch_idx: int) -> None:
-        optimizer = self.optimizers()
-        assert isinstance(optimizer, LightningOptimizer)
+        made = self.optimizers()
+        optimizers = made if isinstance(made, list) else [made]
         self._estimate_advantages(rollout)
         samples = rollout.exclude("next").reshape(-1)
-        losses = []
-        for _ in range(self.config.epochs):
+        losses, kl, epochs = [], torch.zeros(()), 0
+        while epochs < self.config.epochs and not self._changed_enough(kl):
             for indices in torch.randperm(len(samples), device=self.device).split(self.config.minibatch):
-                losses.append(self._optimise(optimizer, samples[indices]))
-        kl = self._policy_change(samples)
-        self._steer(optimizer, float(kl))
-        self.normalizer.update(rollout["observation"])
+                losses.append(self._optimise(optimizers, samples[indices]))
+            epochs += 1
+            if self.config.kl_stop or epochs == self.config.epochs:
+                kl = self._policy_change(samples)
+        self._steer(optimizers, float(kl))
+        for name, normalizer in self.normalizers.items():
+            normalizer.update(rollout[name])
         self.frames += len(samples) * world_size()
         self.updates += 1
         self._schedule_std()
-        self._report(rollout, torch.stack(losses).mean(0), kl, optimizer.param_groups[0]["lr"])
+        self._report(rollout, torch.stack(losses).mean(0), kl, epochs, optimizers[0].param_groups[0]["lr"])
         self.env.quarantine.check()
 
-    def _optimise(self, optimizer: Any, minibatch: TensorDictBase) -> torch.Tensor:
+    def _changed_enough(self, kl: torch.Tensor) -> bool:
+        return 0 < self.config.kl_stop * self._kl_target < float(kl)
+
+    def _optimise(self, optimizers: Sequence[Any], minibatch: TensorDictBase) -> torch.Tensor:
         losses = self.loss(minibatch)
         total = losses["loss_objective"] + losses["loss_critic"]
         if self.config.entropy_weight > 0:
             total = total + losses["loss_entropy"]
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         self.manual_backward(total)
-        self.clip_gradients(optimizer, gradient_clip_val=self.config.max_grad_norm, gradient_clip_algorithm="norm")
-        optimizer.step()
+        weights = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(weights, self.config.max_grad_norm)
+        for optimizer in optimizers:
+            optimizer.step()
         return torch.stack((losses["loss_objective"], losses["loss_critic"], losses["clip_fraction"])).detach()
 
     @torch.no_grad()
     def _estimate_advantages(self, rollout: TensorDictBase) -> None:
         """Write "advantage", normalised over the whole batch of all ranks, and "value_target"."""
-        value, next_value = (self.critic.module(td["observation"]) for td in (rollout, rollout["next"]))
-        following = rollout["next"]
+        following, head = rollout["next"], self.value_head
+        value, next_value = (head.value(*(td[name] for name in self.normalizers)) for td in (rollout, following))
         advantage, target = gae(
             following["reward"],
             value,
@@ -250,7 +196,9 @@ class PPO(lightning.LightningModule):
         mean = all_reduce_mean(advantage.mean())
         deviation = all_reduce_mean((advantage - mean).square().mean()).sqrt()
         rollout["advantage"] = (advantage - mean) / (deviation + 1e-8)
-        rollout["value_target"] = target
+        if self.config.normalize_values:
+            head.update(target)
+        rollout["value_target"] = head.normalize(target)
 
     @torch.no_grad()
     def _policy_change(self, samples: TensorDictBase) -> torch.Tensor:
@@ -258,11 +206,14 @@ class PPO(lightning.LightningModule):
         log_ratio = self.actor.get_dist(samples).log_prob(samples["action"]) - samples["action_log_prob"]
         return all_reduce_mean((log_ratio.exp() - 1 - log_ratio).mean())
 
-    def _steer(self, optimizer: Any, kl: float) -> None:
-        target = self._interpolate(self.config.kl_target, self.config.kl_target_end)
-        factor = 1 / 1.5 if kl > 2 * target else 1.5 if kl < target / 2 else 1.0
+    @property
+    def _kl_target(self) -> float:
+        return self._interpolate(self.config.kl_target, self.config.kl_target_end)
+
+    def _steer(self, optimizers: Sequence[Any], kl: float) -> None:
+        factor = 1 / 1.5 if kl > 2 * self._kl_target else 1.5 if kl < self._kl_target / 2 else 1.0
         low, high = self.config.learning_rate_bounds
-        for group in optimizer.param_groups:
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = min(max(group["lr"] * factor, low), high)
 
     def _interpolate(self, start: float, end: float) -> float:
@@ -274,7 +225,9 @@ class PPO(lightning.LightningModule):
             std = self._interpolate(self.config.initial_std, self.config.final_std)
             self.head.log_std.data.fill_(torch.tensor(std).log())
 
-    def _report(self, rollout: TensorDictBase, losses: torch.Tensor, kl: torch.Tensor, rate: float) -> None:
+    def _report(
+        self, rollout: TensorDictBase, losses: torch.Tensor, kl: torch.Tensor, epochs: int, rate: float
+    ) -> None:
         following = rollout["next"]
         done = following["done"].sum().clamp(min=1)
         self.log_dict(
@@ -289,6 +242,7 @@ class PPO(lightning.LightningModule):
                 "loss_value": losses[1],
                 "clip_fraction": losses[2],
                 "kl": kl,
+                "epochs": float(epochs),
                 "learning_rate": rate,
                 "exploration_std": self.head.log_std.detach().exp().mean(),
                 "excitation": rollout["action"].mean(),
@@ -311,6 +265,7 @@ class PPO(lightning.LightningModule):
             "updates": self.updates,
             "clips": list(self.env.library.names),
             "worlds": self.env.snapshot(),
+            "noise": self.train_dataloader().noise,
             "rng": torch.get_rng_state(),
             "rng_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
@@ -335,7 +290,7 @@ class PPO(lightning.LightningModule):
             rank_zero_warn("new episodes begin: those of the checkpoint need its clips and its worlds, in one process")
             return False
         self.env.restore(saved["worlds"])
-        self.train_dataloader().current = self.env.current()
+        self.train_dataloader().go_on(saved["noise"])
         torch.set_rng_state(saved["rng"].cpu())
         if self.device.type == "cuda" and (state := saved.get("rng_cuda")) is not None:
             torch.cuda.set_rng_state(state.cpu(), self.device)

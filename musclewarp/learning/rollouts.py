@@ -12,8 +12,8 @@ from torchrl.envs.utils import ExplorationType, set_exploration_type
 from musclewarp.envs import ImitationEnv
 from musclewarp.threads import one_torch_thread
 
-_KEYS = ("observation", "action", "action_log_prob")
-_NEXT = ("observation", "reward", "terminated", "truncated", "done", "site_error")
+_KEYS = ("action", "action_log_prob")
+_NEXT = ("reward", "terminated", "truncated", "done", "site_error")
 
 
 class Rollouts:
@@ -33,6 +33,20 @@ class Rollouts:
     ) -> None:
         self.env, self.policy, self.horizon, self.updates, self.exhausted = env, policy, horizon, updates, exhausted
         self.current: TensorDictBase | None = None
+        self._seen = [key for key in ("observation", "critic_observation") if key in env.observation_spec]
+        self._remembers = ("next", "noise") in policy.out_keys
+
+    @property
+    def noise(self) -> torch.Tensor | None:
+        """What the policy remembers of its exploration `(N, M)`, for checkpoints; None if nothing."""
+        return None if self.current is None else self.current.get("noise", None)
+
+    def go_on(self, noise: torch.Tensor | None) -> None:
+        """From the worlds as they are, with the `noise` that was remembered there."""
+        current = self.env.current()
+        if noise is not None:
+            current["noise"] = noise.to(self.env.device)
+        self.current = current
 
     def __len__(self) -> int:
         return self.updates
@@ -47,14 +61,20 @@ class Rollouts:
     def collect(self, steps: int) -> TensorDictBase:
         """The next rollout `(N, steps)`; "next" holds what followed each action, before any reset."""
         current = self.env.reset() if self.current is None else self.current
+        if self._remembers and "noise" not in current:
+            current["noise"] = self.env.action_spec.zero()
         rows: list[TensorDictBase] = []
         for _ in range(steps):
             row, current = self.env.step_and_maybe_reset(self.policy(current))
             following = row["next"]
-            kept = TensorDict({key: row[key] for key in _KEYS}, batch_size=row.batch_size)
-            kept["next"] = TensorDict({key: following[key] for key in _NEXT}, batch_size=row.batch_size)
+            kept = TensorDict({key: row[key] for key in (*self._seen, *_KEYS)}, batch_size=row.batch_size)
+            kept["next"] = TensorDict({key: following[key] for key in (*self._seen, *_NEXT)}, batch_size=row.batch_size)
+            if self._remembers:
+                kept["noise"] = row["noise"]
+                current["noise"] = torch.where(following["done"], 0.0, following["noise"])
             rows.append(kept)
-        self.current = current.select("observation", "done", "terminated", "truncated", "site_error")
+        carried = ["noise"] if self._remembers else []
+        self.current = current.select(*self._seen, *carried, "done", "terminated", "truncated", "site_error")
         rollout = TensorDict.stack(rows, dim=1)
         rollout.names = [None, "time"]
         return rollout

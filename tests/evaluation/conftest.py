@@ -8,8 +8,9 @@ import torch
 
 from musclewarp.envs import EnvConfig
 from musclewarp.evaluation.trial import Trial
+from musclewarp.learning.config import PPOConfig
 from musclewarp.learning.policy import Policy
-from musclewarp.learning.ppo import PPO, PPOConfig
+from musclewarp.learning.ppo import PPO
 from musclewarp.models import load_model
 from musclewarp.references import make_reference
 from musclewarp.references.library import ReferenceLibrary

@@ -11,7 +11,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from musclewarp.envs import EnvConfig, ImitationEnv, RewardConfig, imitation
-from musclewarp.learning.ppo import PPO, PPOConfig
+from musclewarp.learning.config import PPOConfig
+from musclewarp.learning.ppo import PPO
 from musclewarp.models import PhysicsConfig, load_model
 from musclewarp.references import make_reference
 from musclewarp.references.reference import SUFFIX

@@ -42,13 +42,18 @@ def stop(trainer, module):
 
 
 def everything(module):
-    """What decides how training goes on: weights and statistics, Adam, the step size, the worlds, the counters."""
-    optimizer = module.optimizers().state_dict()
+    """What decides how training goes on: weights and statistics, optimisers, step sizes, the worlds, the counters."""
+    optimizers = [optimizer.state_dict() for optimizer in module.trainer.optimizers]
     return {
         **module.state_dict(),
-        **{f"adam.{k}.{name}": value for k, state in optimizer["state"].items() for name, value in state.items()},
+        **{
+            f"optimizer.{i}.{k}.{name}": value
+            for i, optimizer in enumerate(optimizers)
+            for k, state in optimizer["state"].items()
+            for name, value in state.items()
+        },
         **{f"world.{name}": value for name, value in module.final_worlds.items()},
-        "lr": torch.tensor(optimizer["param_groups"][0]["lr"]),
+        "lr": torch.tensor([optimizer["param_groups"][0]["lr"] for optimizer in optimizers]),
         "counters": torch.tensor([module.frames, module.updates]),
     }
 
@@ -91,6 +96,16 @@ def test_n_and_m_updates_equal_n_save_load_m_bit_by_bit(first, fit, keep_worlds,
     different = [key for key, value in expected.items() if not torch.equal(value, found[key])]
     assert not different
     assert resumed.updates == 5
+
+
+def test_noise_with_a_memory_and_the_scale_of_values_go_on_bit_by_bit(fit, keep_worlds, at_update, tmp_path):
+    changes = {"noise_memory": 0.2, "normalize_values": True, "optimizer": "muon", "hidden": (8, 8, 8)}
+    changes["env"] = {"critic_observations": ("muscle_force",)}
+    whole = fit(keep_worlds(5), **changes)
+    fit(Checkpoints(tmp_path), at_update(3, stop), **changes)
+    resumed = fit(keep_worlds(5), ckpt_path=tmp_path / "last.ckpt", **changes)
+    expected, found = everything(whole), everything(resumed)
+    assert not [key for key, value in expected.items() if not torch.equal(value, found[key])]
 
 
 def test_training_resumes_bit_by_bit_whatever_seed_the_second_process_has(fit, keep_worlds, at_update, tmp_path):

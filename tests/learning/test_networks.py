@@ -1,57 +1,27 @@
-"""The distribution of excitations against its definition, and the stretch reflex against anatomy."""
+"""Networks as TorchRL sees them, the stretch reflex against anatomy, values that keep their scale."""
 
 from __future__ import annotations
 
 import mujoco
 import numpy as np
 import pytest
-import scipy.special
-import scipy.stats
 import torch
 from tensordict import TensorDict
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
-from musclewarp.learning.networks import ExcitationHead, LogitNormal, make_actor, make_critic
+from musclewarp.learning.config import PPOConfig
+from musclewarp.learning.networks import ExcitationHead, ValueHead, make_actor, make_critic, mlp
 from musclewarp.learning.normalization import ObservationNormalizer
 
-CASES = [(-2.0, 0.6), (0.0, 0.4), (1.5, 1.2)]
+CONFIG = PPOConfig(hidden=(8,), initial_std=0.6)
 
 
 def head(columns, size=7, muscles=3):
     """A small head whose network says nothing yet."""
     torch.manual_seed(0)
-    made = ExcitationHead(ObservationNormalizer(size), muscles, (8,), columns, rest=0.12, reflex=1.5, std=0.6)
+    made = ExcitationHead(ObservationNormalizer(size), muscles, columns, CONFIG, dt=0.02)
     made.network[-1].weight.data.zero_()
     return made
-
-
-@pytest.mark.parametrize(("loc", "scale"), CASES)
-def test_density_is_the_logit_normals(loc, scale):
-    excitation = np.linspace(0.01, 0.99, 99)
-    found = LogitNormal(torch.tensor([loc]), torch.tensor([scale])).log_prob(torch.tensor(excitation)[:, None])
-    normal = scipy.stats.norm.logpdf(scipy.special.logit(excitation), loc, scale)
-    np.testing.assert_allclose(found, normal - np.log(excitation * (1 - excitation)), rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize(("loc", "scale"), CASES)
-def test_density_integrates_to_one(loc, scale):
-    excitation = torch.linspace(1e-6, 1 - 1e-6, 200_001, dtype=torch.float64)
-    density = LogitNormal(torch.tensor([loc]), torch.tensor([scale])).log_prob(excitation[:, None]).exp()
-    assert float(torch.trapezoid(density, excitation)) == pytest.approx(1.0, abs=1e-4)
-
-
-def test_muscles_are_independent():
-    loc, scale = torch.tensor([-2.0, 1.0]), torch.tensor([0.6, 0.4])
-    excitation = torch.tensor([0.1, 0.7])
-    each = [LogitNormal(loc[i : i + 1], scale[i : i + 1]).log_prob(excitation[i : i + 1]) for i in range(2)]
-    torch.testing.assert_close(LogitNormal(loc, scale).log_prob(excitation), sum(each))
-
-
-def test_the_deterministic_excitation_is_the_median():
-    torch.manual_seed(0)
-    distribution = LogitNormal(torch.tensor([-1.0, 0.5]), torch.tensor([0.8, 0.3]))
-    below = (distribution.sample((20_000,)) < distribution.deterministic_sample).float().mean(0)
-    torch.testing.assert_close(below, torch.tensor([0.5, 0.5]), atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("term", ["stretch", "stretch_velocity"])
@@ -99,7 +69,8 @@ def test_the_observation_tells_the_reflex_how_stretched_each_muscle_is(make_env)
 
 
 def test_actor_and_critic_speak_tensordict():
-    actor, critic = make_actor(head({"stretch": 2})), make_critic(ObservationNormalizer(7), (8,), 10.0)
+    actor = make_actor(head({"stretch": 2}), CONFIG)
+    critic = make_critic(ValueHead([ObservationNormalizer(7)], CONFIG), ["observation"])
     data = TensorDict({"observation": torch.randn(4, 7)}, batch_size=4)
     with set_exploration_type(ExplorationType.RANDOM):
         acted = critic(actor(data))
@@ -107,3 +78,41 @@ def test_actor_and_critic_speak_tensordict():
     assert ((acted["action"] > 0) & (acted["action"] < 1)).all()
     assert acted["action_log_prob"].shape == (4,)
     assert acted["state_value"].shape == (4, 1)
+
+
+def test_new_statistics_change_no_value():
+    torch.manual_seed(0)
+    values, seen = ValueHead([ObservationNormalizer(7)], CONFIG), torch.randn(50, 7)
+    before = values.value(seen).detach()
+    for returns in (torch.randn(400) * 3 + 40, torch.randn(400) * 0.1 - 2):
+        values.update(returns)
+        torch.testing.assert_close(values.value(seen), before, rtol=1e-4, atol=1e-3)
+
+
+def test_values_are_learned_with_zero_mean_and_unit_variance_whatever_the_rewards_scale():
+    values = ValueHead([ObservationNormalizer(7)], CONFIG)
+    returns = torch.randn(5000) * 250 + 4000
+    for _ in range(200):
+        values.update(returns)
+    normalised = values.normalize(returns)
+    assert float(normalised.mean()) == pytest.approx(0.0, abs=1e-2)
+    assert float(normalised.std()) == pytest.approx(1.0, rel=1e-2)
+    torch.testing.assert_close(values.mean + values.std * normalised, returns)
+
+
+def test_a_critic_may_see_more_than_the_actor():
+    both = ValueHead([ObservationNormalizer(7), ObservationNormalizer(2)], CONFIG)
+    seen = torch.randn(4, 7)
+    assert both(seen, torch.zeros(4, 2)).shape == (4, 1)
+    assert not torch.equal(both(seen, torch.zeros(4, 2)), both(seen, torch.ones(4, 2)))
+
+
+def test_residual_layers_add_to_what_goes_in():
+    torch.manual_seed(0)
+    network = mlp(5, (8, 8, 6), 3, output_gain=0.0, residual=True)
+    seen = torch.randn(4, 5)
+    first = network[:3](seen)
+    network[3][0].weight.data.zero_()  # a block that says nothing passes on what it got
+    torch.testing.assert_close(network[3](first), first)
+    assert [type(layer).__name__ for layer in network].count("Residual") == 1
+    assert network(seen).abs().max() == 0.0

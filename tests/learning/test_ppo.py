@@ -14,7 +14,7 @@ from torchrl.objectives import ClipPPOLoss
 
 from musclewarp.errors import ConfigError, SimulationError
 from musclewarp.learning import ppo
-from musclewarp.learning.ppo import PPOConfig
+from musclewarp.learning.config import PPOConfig
 
 
 def optimizer(rate):
@@ -68,11 +68,12 @@ def test_value_targets_bootstrap_at_timeouts_and_not_at_falls(estimated):
     module, rollout = estimated
     following, gamma = rollout["next"], module.config.gamma
     with torch.no_grad():
-        last = module.critic.module(following["observation"])
+        last = module.value_head.value(following["observation"])
     fallen, timed_out = following["terminated"], following["truncated"]
-    torch.testing.assert_close(rollout["value_target"][fallen], following["reward"][fallen])
+    target = module.value_head.mean + module.value_head.std * rollout["value_target"]
+    torch.testing.assert_close(target[fallen], following["reward"][fallen])
     expected = following["reward"] + gamma * last
-    torch.testing.assert_close(rollout["value_target"][timed_out], expected[timed_out])
+    torch.testing.assert_close(target[timed_out], expected[timed_out])
 
 
 def test_advantages_are_normalised_over_the_whole_batch(estimated):
@@ -84,7 +85,7 @@ def test_advantages_are_normalised_over_the_whole_batch(estimated):
 @pytest.mark.parametrize(("factor", "direction"), [(10.0, -1), (1.0, 0), (0.1, 1)])
 def test_the_step_size_shrinks_when_the_policy_moves_too_far_and_grows_when_too_little(factor, direction, make_ppo):
     module, steered = make_ppo(), optimizer(1e-3)
-    module._steer(steered, factor * module.config.kl_target)
+    module._steer([steered], factor * module.config.kl_target)
     assert np.sign(steered.param_groups[0]["lr"] - 1e-3) == direction
 
 
@@ -93,7 +94,7 @@ def test_the_step_size_stays_in_its_bounds(make_ppo):
     for kl, bound in ((1e3, 5e-4), (0.0, 2e-3)):
         steered = optimizer(1e-3)
         for _ in range(20):
-            module._steer(steered, kl)
+            module._steer([steered], kl)
         assert steered.param_groups[0]["lr"] == bound
 
 
@@ -177,6 +178,77 @@ def test_an_environment_that_breaks_too_often_stops_training(fit, at_update):
         fit(at_update(1, poison))
 
 
+@pytest.mark.parametrize("kl_stop", [0.0, 1e-6])
+def test_an_update_ends_early_when_the_policy_has_changed_enough(kl_stop, fit):
+    record = Record()
+    fit(record, kl_stop=kl_stop)
+    assert {row["epochs"] for row in record.rows} == {1.0 if kl_stop else 2.0}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "muon", "hidden": (16, 16), "residual": True, "weight_decay": 0.01},
+        {"distribution": "beta"},
+        {"noise_correlation": 0.5, "noise_memory": 0.1},
+        {"normalize_values": True},
+        {"env": {"critic_observations": ("muscle_force", "foot_force")}},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_every_choice_trains_every_weight(changes, fit):
+    record = Record()
+    module = fit(record, **changes)
+    after = module.state_dict()
+    assert all(value.isfinite().all() for value in after.values())
+    learned = {f"head.{name}" for name, p in module.head.named_parameters() if p.requires_grad}
+    learned |= {f"value_head.{name}" for name, p in module.value_head.named_parameters()}
+    assert not [key for key in learned if torch.equal(record.weights[key], after[key])]
+    assert all(row["kl"] > 0 for row in record.rows)
+
+
+def test_muon_takes_the_hidden_matrices_and_adamw_the_rest(make_ppo):
+    module = make_ppo(optimizer="muon", hidden=(16, 16, 16))
+    module.build(5, 3, {})
+    adamw, muon = module.configure_optimizers()
+    taken = [{id(p) for group in x.param_groups for p in group["params"]} for x in (adamw, muon)]
+    assert not taken[0] & taken[1]
+    assert taken[0] | taken[1] == {id(p) for p in module.loss.parameters() if p.requires_grad}
+    assert {p.shape for group in muon.param_groups for p in group["params"]} == {(16, 16)}
+    assert len(taken[1]) == 4  # two of the actor, two of the critic
+
+
+def test_only_matrices_decay(make_ppo):
+    module = make_ppo(weight_decay=0.5)
+    module.build(5, 3, {})
+    for group in module.configure_optimizers()[0].param_groups:
+        assert {p.ndim == 2 for p in group["params"]} == {group["weight_decay"] == 0.5}
+
+
+def test_noise_with_a_memory_has_it_and_its_density_is_exact(ready):
+    memory, dt = 0.1, 0.02
+    module = ready(noise_memory=memory, env={"episode_seconds": 60.0, "terminations": {}})
+    rollout = module.rollouts.collect(600)
+    with torch.no_grad():
+        loc, scale = module.head(rollout["observation"])
+        noise = (torch.logit(rollout["action"]) - loc) / scale
+        again = module.actor.get_dist(rollout).log_prob(rollout["action"])
+    going = ~rollout["next", "done"][:, :-1, 0]
+    pairs = torch.stack((noise[:, :-1][going].flatten(), noise[:, 1:][going].flatten()))
+    assert float(torch.corrcoef(pairs)[0, 1]) == pytest.approx(np.exp(-dt / memory), abs=0.05)
+    assert float(noise.std()) == pytest.approx(1.0, abs=0.1)
+    torch.testing.assert_close(again, rollout["action_log_prob"], rtol=1e-4, atol=1e-4)
+
+
+def test_noise_does_not_outlive_an_episode(ready):
+    module = ready(noise_memory=10.0, env={"episode_seconds": 0.06, "terminations": {}})
+    rollout = module.rollouts.collect(11)
+    begun = rollout["next", "done"][:, :-1, 0]
+    assert begun.any()
+    assert (rollout["noise"][:, 1:][begun] == 0).all()
+    assert (rollout["noise"][:, 1:][~begun] != 0).all()
+
+
 def test_without_a_trainer_there_is_no_environment(make_ppo):
     with pytest.raises(ConfigError, match="setup"):
         make_ppo().env  # noqa: B018
@@ -209,6 +281,10 @@ def test_without_a_trainer_there_is_no_environment(make_ppo):
         ("learning_rate", 0.1),
         ("reflex", float("nan")),
         ("entropy_weight", 0.01),
+        ("kl_stop", -1.0),
+        ("weight_decay", -0.1),
+        ("noise_correlation", 1.0),
+        ("noise_memory", float("nan")),
     ],
 )
 def test_a_bad_number_names_its_key(name, value):
@@ -220,3 +296,14 @@ def test_an_end_of_exploration_that_is_learned_anyway_is_refused():
     with pytest.raises(ConfigError, match=r"ppo\.final_std is 0\.1.*learn_std"):
         PPOConfig(learn_std=True, final_std=0.1)
     assert PPOConfig(learn_std=True, entropy_weight=0.01).entropy_weight == 0.01
+
+
+def test_residual_layers_need_equal_neighbours():
+    with pytest.raises(ConfigError, match=r"ppo\.residual"):
+        PPOConfig(residual=True, hidden=(64, 32))
+
+
+@pytest.mark.parametrize(("name", "value"), [("noise_correlation", 0.5), ("noise_memory", 0.1), ("initial_std", 1.5)])
+def test_what_beta_excitations_cannot_have_is_refused(name, value):
+    with pytest.raises(ConfigError, match=rf"ppo\.{name}.*beta"):
+        PPOConfig(**{"distribution": "beta", name: value})
