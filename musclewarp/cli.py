@@ -110,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--trials", type=Path, help="write every recorded episode into this folder")
     sub.add_argument("--engine", default="auto", help="auto (default), native or warp")
     sub.add_argument("--seconds", type=float, help="for which a loop is followed (default: one cycle)")
+    text = "also so many episodes from random frames: how long the policy lasts (survival_s; loops for 20 s)"
+    sub.add_argument("--compare-engine", metavar="ENGINE", help="the policy on this engine, too: native or warp")
+    sub.add_argument("--episodes", type=int, default=0, metavar="N", help=text)
 
     sub = command("replay", _replay, "Take the step again that broke a quarantined world.")
     sub.add_argument("dump", type=Path, help="a file that training wrote when a world left the finite numbers")

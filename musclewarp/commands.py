@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ _SOURCE = Path(__file__).resolve().parents[1]
 _ROWS = (  # metric, how a person reads it, factor
     ("success", "success", 1.0),
     ("frame_coverage", "frame coverage", 1.0),
+    ("early_termination", "early termination, published", 1.0),
     ("relative_site_error_m", "site error, cm", 100.0),
     ("relative_site_error_to_recording_m", "site error to the recording, cm", 100.0),
     ("joint_error_rad", "joint error, degrees", 180 / np.pi),
@@ -73,10 +75,12 @@ def evaluate_policy(
     trials_folder: Path | None = None,
     engine: str = "auto",
     seconds: float | None = None,
+    episodes: int = 0,
+    other_engine: str | None = None,
 ) -> dict[str, object]:
     """Measure a policy beside doing nothing and not having learned; print a table, write what is asked for.
 
-    Loops are followed for `seconds`, by default for one cycle.
+    Loops are followed for `seconds`, by default for one cycle; `episodes` and `other_engine` as in `evaluate`.
     """
     policy = load_policy(policy_path)
     config = dataclasses.replace(policy.env, engine=engine, dump_folder="")
@@ -98,7 +102,7 @@ def evaluate_policy(
                 tasks[name] = progress.add_task(name.replace("_", " "), total=total)
             progress.update(tasks[name], completed=done)  # type: ignore[arg-type]
 
-        result, trials = evaluate(policy, model, library, on_step, seconds)
+        result, trials = evaluate(policy, model, library, on_step, seconds, episodes, other_engine)
     print_summary(result)
     if trials_folder is not None:
         for group in trials.values():
@@ -132,16 +136,29 @@ def render_worst(model: MuscleModel, trials: Sequence[Trial], path: Path) -> Non
         )
 
 
-def print_summary(result: dict[str, object]) -> None:
+def print_summary(result: dict[str, Any]) -> None:
     """The table of `evaluate`: the policy beside doing nothing and not having learned."""
+    names = ["policy", "untrained", "zero_excitation", *(name for name in ("other_engine",) if name in result)]
     table = Table(title="tracking, all frames")
     table.add_column("")
-    for name in ("policy", "untrained", "zero_excitation"):
-        table.add_column(name.replace("_", " "), justify="right")
+    for name in names:
+        head = f"policy on {result[name]['engine']}" if name == "other_engine" else name.replace("_", " ")
+        table.add_column(head, justify="right")
     for key, label, factor in _ROWS:
-        row = [result[name][key] for name in ("policy", "untrained", "zero_excitation")]  # type: ignore[index]
-        table.add_row(label, *(f"{factor * value:.2f}" for value in row))
-    Console().print(table)
+        row = [f"{factor * result[name][key]:.2f}" for name in names]
+        if intervals := result["policy"]["intervals"]:
+            row[0] += " ({:.2f} to {:.2f})".format(*(factor * end for end in intervals[key]))
+        table.add_row(label, *row)
+    console = Console()
+    console.print(table)
+    if intervals := result["policy"]["intervals"]:
+        console.print("in brackets: 95 % intervals over the clips")
+    if episodes := result.get("episodes"):
+        console.print(
+            f"{episodes['number']} episodes from random frames: lasts {episodes['survival_s']:.2f} s on average "
+            f"(loops for {episodes['seconds']:g} s); while it does, sites "
+            f"{100 * (episodes['survived'] or {}).get('relative_site_error_m', float('nan')):.2f} cm off"
+        )
 
 
 def replay_dump(dump: Path, engine_name: str | None = None) -> int:

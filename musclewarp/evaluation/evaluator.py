@@ -1,10 +1,11 @@
-"""One evaluator: every clip once from frame 0, a loop for as long as asked, deterministic, never reset."""
+"""One evaluator: every clip once from frame 0, or episodes from random frames; deterministic, never reset."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from musclewarp.envs import EnvConfig, ImitationEnv
 from musclewarp.envs.state import State, Target
 from musclewarp.envs.terminations import body_on_floor, site_deviation
 from musclewarp.errors import ConfigError
-from musclewarp.evaluation.metrics import summarize
+from musclewarp.evaluation.metrics import EARLY, summarize
 from musclewarp.evaluation.trial import Trial
 from musclewarp.learning.policy import Policy
 from musclewarp.models import MuscleModel
@@ -23,6 +24,7 @@ from musclewarp.references.library import ReferenceLibrary
 
 Controller = Callable[[torch.Tensor], torch.Tensor]
 _LARGEST_BATCH = 64
+EPISODE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -31,22 +33,27 @@ class SuccessRule:
 
     Attributes:
         site_error: relative site error in m that no frame may exceed.
+        root_error: distance of the root from the reference's in m that no frame may exceed.
         min_height: share of the standing height that the root must keep; models with feet only.
         body_on_floor: whether anything but a foot on the floor is a failure; models with feet only.
     """
 
     site_error: float
+    root_error: float = float("inf")
     min_height: float = 0.6
     body_on_floor: bool = True
 
     @classmethod
     def of(cls, model: MuscleModel) -> SuccessRule:
-        """0.08 m for arms alone; 0.3 m, the published threshold, and not falling for a whole body."""
-        return cls(site_error=0.3 if model.feet else 0.08)
+        """0.08 m for arms alone; the published thresholds, `metrics.EARLY`, and not falling for a whole body."""
+        if not model.feet:
+            return cls(site_error=0.08)
+        return cls(EARLY["relative_site_error_m"], EARLY["root_error_m"])
 
     def failed(self, model: MuscleModel, state: State, target: Target) -> torch.Tensor:
         """Worlds `(N,)` that break the rule now."""
         failed = site_deviation(state, target) > self.site_error
+        failed |= (state.root_pos - target.now.root_pos).norm(dim=-1) > self.root_error
         if model.feet:
             failed |= state.root_pos[:, 2] < self.min_height * model.standing_root_height
             if self.body_on_floor:
@@ -78,8 +85,9 @@ def run_trials(
     name: str,
     on_step: Callable[[int, int], None] | None = None,
     seconds: float | None = None,
+    starts: Sequence[tuple[int, int]] | None = None,
 ) -> list[Trial]:
-    """One trial per clip under `controller`; frames after a failure are recorded too.
+    """One trial per start under `controller`; frames after a failure are recorded too.
 
     Args:
         config: the task, but for its terminations and the length of its episodes.
@@ -89,35 +97,45 @@ def run_trials(
         name: of the controller.
         on_step: called with (done, total), control steps of all batches.
         seconds: for which a loop is followed; default: one cycle.
+        starts: index of the clip, and its frame, at which each trial starts; default: every clip from its first.
 
     Raises:
         ConfigError: `seconds` is less than a control step.
     """
-    lengths = library.lengths.tolist()
+    if seconds is not None and not library.dt <= seconds < float("inf"):
+        raise ConfigError(f"evaluation of loops for {seconds} s: give at least a control step, {library.dt:g} s")
+    starts = starts if starts is not None else [(clip, 0) for clip in range(library.num_clips)]
+    clips, frames = torch.tensor(starts).T
+    count, looping = library.lengths.cpu()[clips], (library.last > library.lengths).cpu()[clips]
+    counts = torch.where(looping, count, count - frames)
     if seconds is not None:
-        if not library.dt <= seconds < float("inf"):
-            raise ConfigError(f"evaluation of loops for {seconds} s: give at least a control step, {library.dt:g} s")
-        looping = (library.last > library.lengths).tolist()
-        lengths = [round(seconds / library.dt) + 1 if loop else n for n, loop in zip(lengths, looping, strict=True)]
+        counts = torch.where(looping, round(seconds / library.dt) + 1, counts)
     unlimited = dataclasses.replace(config, terminations={}, episode_seconds=1e9)
     trials: list[Trial] = []
-    batches = torch.arange(library.num_clips).split(_LARGEST_BATCH)
-    steps = [max(lengths[clip] for clip in batch.tolist()) - 1 for batch in batches]
-    done = 0
-    for clips, count in zip(batches, steps, strict=True):
-        env = ImitationEnv(unlimited, library.device, model=model, library=library, worlds=len(clips))
+    batches = torch.arange(len(starts)).split(_LARGEST_BATCH)
+    total, done = sum(int(counts[batch].max()) - 1 for batch in batches), 0
+    for batch in batches:
+        env = ImitationEnv(unlimited, library.device, model=model, library=library, worlds=len(batch))
         recorder = _Recorder(env, SuccessRule.of(model))
-        current = env.reset_to(clips, torch.zeros_like(clips))
+        current = env.reset_to(clips[batch], frames[batch])
         recorder.record()
-        for _ in range(count):
+        for _ in range(int(counts[batch].max()) - 1):
             current["action"] = controller(current["observation"])
             current = env.step(current)["next"]
             recorder.record()
             done += 1
             if on_step is not None:
-                on_step(done, sum(steps))
-        trials += [recorder.trial(world, name, lengths[clip]) for world, clip in enumerate(clips.tolist())]
+                on_step(done, total)
+        trials += [recorder.trial(world, name, int(counts[i]), int(frames[i])) for world, i in enumerate(batch)]
     return trials
+
+
+def random_starts(library: ReferenceLibrary, episodes: int, seed: int = 0) -> list[tuple[int, int]]:
+    """Clips and frames drawn as the environment does: long clips more often, at least a step before their end."""
+    generator = np.random.default_rng(seed)
+    lengths = library.lengths.cpu().numpy()
+    clips = generator.choice(len(lengths), size=episodes, p=lengths / lengths.sum())
+    return [(int(clip), int(frame)) for clip, frame in zip(clips, generator.integers(lengths[clips] - 1), strict=True)]
 
 
 class _Recorder:
@@ -163,8 +181,8 @@ class _Recorder:
         self.rows.append({key: value.clone() for key, value in values.items()})
         self.failed.append(self.rule.failed(env.model, state, target) | broken)
 
-    def trial(self, world: int, controller: str, frames: int) -> Trial:
-        """The first of the recorded frames of one world."""
+    def trial(self, world: int, controller: str, frames: int, start: int) -> Trial:
+        """The first of the recorded frames of one world, which began at the frame `start` of its clip."""
         env, model = self.env, self.env.model
         clip = int(env.clip[world])
         failed = torch.stack(self.failed)[:frames, world].cpu().numpy()
@@ -182,7 +200,7 @@ class _Recorder:
             arrays={
                 key: np.stack([row[key][world].cpu().numpy() for row in self.rows[:frames]]) for key in self.rows[0]
             },
-            source={"engine": type(env.engine).__name__},
+            source={"engine": type(env.engine).__name__, "start": start},
         )
 
 
@@ -192,22 +210,44 @@ def evaluate(
     library: ReferenceLibrary,
     on_step: Callable[[str, int, int], None] | None = None,
     seconds: float | None = None,
+    episodes: int = 0,
+    other_engine: str | None = None,
 ) -> tuple[dict[str, object], dict[str, list[Trial]]]:
     """A policy's numbers beside those of doing nothing and of not having learned; loops for `seconds` or one cycle.
 
+    With `episodes`, so many of the policy's from random frames, too: loops for `seconds`, 20 by default. With
+    `other_engine`, the policy's clips on that one, too.
+
     Returns:
         What `--json` writes, and the trials by controller: "policy", "untrained", "zero_excitation". Each summary
-        is `evaluation.metrics.summarize`; "clips" has one for each clip of the policy, with its "name".
+        is `evaluation.metrics.summarize`; "clips" has one for each clip of the policy, with its "name", and
+        "episodes" the one of those from random frames, "other_engine" that on another engine, which it names.
     """
     controllers: Mapping[str, Controller] = {
         "policy": policy_controller(policy),
         "untrained": policy_controller(policy.untrained()),
         "zero_excitation": zero_excitation(model.mj_model.nu),
     }
-    trials = {}
-    for name, controller in controllers.items():
-        report = None if on_step is None else (lambda done, total, name=name: on_step(name, done, total))
-        trials[name] = run_trials(policy.env, model, library, controller, name, report, seconds)
+
+    def report(name: str) -> Callable[[int, int], None] | None:
+        return None if on_step is None else partial(on_step, name)
+
+    trials = {
+        name: run_trials(policy.env, model, library, controller, name, report(name), seconds)
+        for name, controller in controllers.items()
+    }
     result: dict[str, object] = {name: summarize(group) for name, group in trials.items()}
     result["clips"] = [{"name": trial.clip, **summarize([trial])} for trial in trials["policy"]]
+    if episodes:
+        starts, length = random_starts(library, episodes), seconds or EPISODE_SECONDS
+        acting = controllers["policy"]
+        trials["episodes"] = run_trials(
+            policy.env, model, library, acting, "policy", report("episodes"), length, starts
+        )
+        result["episodes"] = {"number": episodes, "seconds": length, **summarize(trials["episodes"])}
+    if other_engine is not None:
+        env = dataclasses.replace(policy.env, engine=other_engine)
+        acting = controllers["policy"]
+        again = run_trials(env, model, library, acting, "policy", report(f"policy on {other_engine}"), seconds)
+        result["other_engine"] = {"engine": other_engine, **summarize(again)}
     return result, trials

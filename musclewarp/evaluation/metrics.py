@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 from musclewarp.evaluation.trial import Trial
 
 Floats = NDArray[np.floating]
+EARLY = {"relative_site_error_m": 0.3, "root_error_m": 0.5}
+"""Where MuscleMimic's evaluation, after KINESIS, ends an episode: mean relative site error, and the pelvis's."""
+_ROOTS = {
+    "relative_site_mean_square_axis_m2": "relative_site_rmse_axis_m",
+    "joint_mean_square_rad2": "joint_rmse_rad",
+}
 
 
 def relative_sites(positions: Floats) -> Floats:
@@ -50,28 +56,42 @@ def frame_errors(trial: Trial) -> dict[str, Floats]:
 def summarize(trials: Sequence[Trial]) -> dict[str, object]:
     """The numbers of a set of trials: each error is a mean over all frames of all trials.
 
-    `success`: share of trials without a failure. `frame_coverage`: frames before the first failure over all frames.
-    `survived`: the same errors over the frames before the first failure; None when there are none.
+    - `success`: share of trials without a failure;
+    - `frame_coverage`: frames before the first failure over all frames; `survival_s`: the mean of their time;
+    - `early_termination`: share of trials in which a frame passes a published threshold, `EARLY`;
+    - `survived`: the errors over the frames before the first failure; None when there are none;
+    - `intervals`: low and high end of the 95 % interval of these and of each error, from 2,000 bootstrap samples of
+      trials (percentiles; frames of a trial are not independent); None for a single trial.
     """
     curves = [frame_errors(trial) for trial in trials]
-    everything = {key: np.concatenate([curve[key] for curve in curves]) for key in curves[0]}
-    alive = np.concatenate([np.arange(trial.num_frames) < trial.survived for trial in trials])
+    alive = [np.arange(trial.num_frames) < trial.survived for trial in trials]
+    totals = {  # of each trial, what is added up, and what that is divided by
+        "success": [(trial.success, 1) for trial in trials],
+        "frame_coverage": [(trial.survived, trial.num_frames) for trial in trials],
+        "survival_s": [(trial.survived * trial.dt, 1) for trial in trials],
+        "early_termination": [(any((curve[key] > bar).any() for key, bar in EARLY.items()), 1) for curve in curves],
+        **{key: [(curve[key].sum(dtype=np.float64), len(curve[key])) for curve in curves] for key in curves[0]},
+    }
+    draws = np.random.default_rng(0).integers(len(trials), size=(2000, len(trials)))
+    means, intervals = {}, {}
+    for key, pairs in totals.items():
+        above, below = np.array(pairs, dtype=np.float64).T
+        ends = np.quantile(above[draws].sum(axis=1) / below[draws].sum(axis=1), (0.025, 0.975))
+        name, value = _rooted(key, np.array([above.sum() / below.sum(), *ends]))
+        means[name], intervals[name] = float(value[0]), value[1:].tolist()
+    lived = {key: np.concatenate([c[key][a] for c, a in zip(curves, alive, strict=True)]) for key in curves[0]}
+    survived = {name: float(value) for name, value in (_rooted(k, _mean(c)) for k, c in lived.items())}
     return {
-        "success": float(np.mean([trial.success for trial in trials])),
-        "frame_coverage": float(alive.mean()),
-        **_means(everything),
-        "survived": _means({key: curve[alive] for key, curve in everything.items()}) if alive.any() else None,
+        **means,
+        "survived": survived if sum(map(np.sum, alive)) else None,
+        "intervals": intervals if len(trials) > 1 else None,
     }
 
 
-def _means(curves: dict[str, Floats]) -> dict[str, float]:
-    squares = {
-        "relative_site_mean_square_axis_m2": "relative_site_rmse_axis_m",
-        "joint_mean_square_rad2": "joint_rmse_rad",
-    }
-    return {
-        squares.get(key, key): float(
-            np.sqrt(curve.mean(dtype=np.float64)) if key in squares else curve.mean(dtype=np.float64)
-        )
-        for key, curve in curves.items()
-    }
+def _mean(curve: Floats) -> Floats:
+    return np.asarray(curve.mean(dtype=np.float64)) if len(curve) else np.asarray(np.nan)
+
+
+def _rooted(key: str, mean: Floats) -> tuple[str, Floats]:
+    """Mean squares become root mean squares, under their name."""
+    return (_ROOTS[key], np.sqrt(mean)) if key in _ROOTS else (key, mean)

@@ -18,6 +18,7 @@ from musclewarp.evaluation.evaluator import (
     _Recorder,
     evaluate,
     policy_controller,
+    random_starts,
     run_trials,
     zero_excitation,
 )
@@ -92,7 +93,7 @@ def test_state_and_reference_of_the_same_frame_are_compared(arms, library, confi
         env.reset_to(worlds, torch.minimum(torch.full_like(worlds, frame), library.lengths - 1))
         recorder.record()
     for world, clip in enumerate(clips):
-        trial = recorder.trial(world, "perfect", clip.num_frames)
+        trial = recorder.trial(world, "perfect", clip.num_frames, 0)
         errors = frame_errors(trial)
         for key in ("relative_site_error_m", "absolute_site_error_m", "joint_error_rad", "joint_velocity_error_rad_s"):
             np.testing.assert_allclose(errors[key], 0.0, atol=1e-5, err_msg=key)
@@ -131,6 +132,8 @@ def test_many_clips_are_run_in_batches(policy, arms, library, monkeypatch, resul
         policy.env, arms, library, policy_controller(policy), "policy", lambda done, total: seen.append((done, total))
     )
     ours, theirs = summarize(trials), result[0]["policy"]
+    for ends, others in zip(ours.pop("intervals").values(), theirs["intervals"].values(), strict=True):
+        assert ends == pytest.approx(others, rel=1e-4)
     assert ours.pop("survived") == pytest.approx(theirs["survived"], rel=1e-4)  # matrix products of other sizes round
     assert ours == pytest.approx({key: theirs[key] for key in ours}, rel=1e-4)
     steps = (12 - 1) + (20 - 1)  # the longest of two, then the third alone
@@ -156,8 +159,37 @@ def test_arms_fail_beyond_8_cm_and_bodies_when_they_fall(arms):
         floor_contacts=torch.tensor([2.0, 2.0, 3.0, 0.0]), foot_contacts=torch.tensor([[1.0, 1.0]] * 3 + [[0.0, 0.0]]),
     )  # fmt: skip
     state.site_pos = state.root_pos[:, None].expand(4, 2, 3)
-    target = SimpleNamespace(now=SimpleNamespace(site_pos=sites, root_pos=sites[:, 0]))
+    target = SimpleNamespace(now=SimpleNamespace(site_pos=sites, root_pos=state.root_pos))
     assert rule.failed(body, state, target).tolist() == [False, True, True, False]
+
+
+def test_bodies_fail_where_the_root_is_more_than_half_a_metre_off():
+    rule = SuccessRule.of(SimpleNamespace(feet=("right", "left"), standing_root_height=1.0))
+    roots = torch.tensor([[0.0, 0.0, 1.0], [0.49, 0.0, 1.0], [0.0, 0.51, 1.0]])
+    sites = roots[:, None].expand(3, 2, 3)
+    contacts = {"floor_contacts": torch.zeros(3), "foot_contacts": torch.zeros(3, 2)}
+    state = SimpleNamespace(site_pos=sites, root_pos=roots, **contacts)
+    target = SimpleNamespace(now=SimpleNamespace(site_pos=sites[:1], root_pos=roots[:1]))
+    body = SimpleNamespace(feet=("right", "left"), standing_root_height=1.0)
+    assert rule.failed(body, state, target).tolist() == [False, False, True]
+
+
+def test_episodes_from_random_frames_follow_the_reference_from_there(policy, arms, library, clips):
+    starts = random_starts(library, 200)
+    counts = np.bincount([clip for clip, _ in starts], minlength=3) / 200
+    np.testing.assert_allclose(counts, library.lengths / library.lengths.sum(), atol=0.1)
+    assert all(frame < clips[clip].num_frames - 1 for clip, frame in starts)
+    trials = run_trials(policy.env, arms, library, policy_controller(policy), "policy", starts=starts[:8])
+    for trial, (clip, frame) in zip(trials, starts, strict=False):
+        assert (trial.clip, trial.source["start"]) == (clips[clip].name, frame)
+        np.testing.assert_allclose(trial["reference_qpos"], clips[clip].qpos[frame:], atol=1e-6)
+
+
+def test_episodes_are_measured_beside_the_clips(policy, arms, library, result):
+    numbers, trials = evaluate(policy, arms, library, episodes=5)
+    assert numbers["policy"] == result[0]["policy"]
+    assert numbers["episodes"]["number"] == len(trials["episodes"]) == 5
+    assert 0 < numbers["episodes"]["survival_s"] <= 0.4
 
 
 def test_a_broken_world_fails_and_keeps_its_last_measurement_while_the_reference_goes_on(arms, library, config):

@@ -86,4 +86,44 @@ def test_a_perfect_trial_has_no_error(make_trial):
     summary = summarize([dataclasses.replace(trial, arrays=perfect)])
     survived = summary.pop("survived")
     assert (summary.pop("success"), summary.pop("frame_coverage")) == (1.0, 1.0)
+    assert summary.pop("survival_s") == pytest.approx(0.06)
+    assert summary.pop("intervals") is None
     assert set(summary.values()) == set(survived.values()) == {0.0}
+
+
+def test_early_termination_is_where_a_frame_passes_a_published_threshold(make_trial):
+    trials = []
+    for site, root in ((0.29, 0.0), (0.31, 0.0), (0.0, 0.49), (0.0, 0.51)):
+        trial = make_trial()
+        sites = trial["reference_site_pos"].copy()
+        sites[1, 1:, 0] += site
+        sites[1] += [0.0, root, 0.0]
+        trials.append(dataclasses.replace(trial, arrays={**trial.arrays, "site_pos": sites}))
+    assert [summarize([trial])["early_termination"] for trial in trials] == [0.0, 1.0, 0.0, 1.0]
+    assert summarize(trials)["early_termination"] == 0.5
+
+
+def test_survival_is_the_time_before_the_first_failure(make_trial):
+    trials = [make_trial(failed_at=failed, frames=10) for failed in (0, 4, -1)]
+    assert summarize(trials)["survival_s"] == pytest.approx(0.02 * (0 + 4 + 10) / 3)
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say(make_trial):
+    """Trials that succeed with a known chance."""
+    generator = np.random.default_rng(0)
+    chance, held = 0.6, 0
+    outcomes = {failed: make_trial(failed_at=failed) for failed in (-1, 1)}
+    for _ in range(100):
+        trials = [outcomes[-1 if generator.random() < chance else 1] for _ in range(30)]
+        low, high = summarize(trials)["intervals"]["success"]
+        held += low <= chance <= high
+    assert 88 <= held <= 100
+
+
+def test_intervals_surround_the_numbers_and_vanish_where_trials_are_alike(make_trial):
+    summary = summarize([make_trial(seed=seed, frames=3 + seed) for seed in range(5)])
+    for name, (low, high) in summary["intervals"].items():
+        assert low <= summary[name] <= high, name
+    alike = summarize([make_trial()] * 3)
+    for name, (low, high) in alike["intervals"].items():
+        assert low == pytest.approx(high) == pytest.approx(alike[name]), name
