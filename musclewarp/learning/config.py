@@ -10,7 +10,15 @@ from musclewarp.errors import ConfigError
 
 _POSITIVE = ("total_frames", "horizon", "epochs", "minibatch", "clip", "learning_rate", "kl_target", "kl_target_end")
 _POSITIVE += ("max_grad_norm", "initial_std", "final_std")
-_NOT_NEGATIVE = ("critic_weight", "entropy_weight", "reflex", "weight_decay", "kl_stop", "noise_memory")
+_NOT_NEGATIVE = (
+    "critic_weight",
+    "entropy_weight",
+    "reflex",
+    "weight_decay",
+    "kl_stop",
+    "noise_memory",
+    "symmetry_weight",
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,8 @@ class PPOConfig:
         max_grad_norm: gradients are scaled down to this norm.
         critic_weight, entropy_weight: of the value loss, and of the entropy bonus, which needs `learn_std`.
         normalize_values: the critic learns values of zero mean and unit variance, whatever the rewards' scale.
+        symmetry: learn left for right: "augment" learns from every sample's mirror image, too; "loss" asks the mean
+            action to be the image of itself in the mirror, with `symmetry_weight`; see `envs.symmetry`.
         hidden: widths of the actor's and of the critic's layers.
         residual: hidden layers of equal width add to what goes in.
         compile: compile the networks (`torch.compile`): pays on a GPU, not on a CPU.
@@ -66,6 +76,8 @@ class PPOConfig:
     critic_weight: float = 0.5
     entropy_weight: float = 0.0
     normalize_values: bool = False
+    symmetry: Literal["none", "augment", "loss"] = "none"
+    symmetry_weight: float = 1.0
     hidden: tuple[int, ...] = (256, 256)
     residual: bool = False
     compile: bool = False
@@ -99,6 +111,8 @@ class PPOConfig:
         require("entropy_weight", self.learn_std or not self.entropy_weight, "be 0 unless ppo.learn_std is true")
         scheduled = not self.learn_std or self.final_std == PPOConfig.final_std
         require("final_std", scheduled, "be left out if ppo.learn_std is true")
+        weighted = self.symmetry == "loss" or self.symmetry_weight == PPOConfig.symmetry_weight
+        require("symmetry_weight", weighted, "be left out unless ppo.symmetry is loss")
         equal = any(one == other for one, other in pairwise(self.hidden))
         require("residual", equal or not self.residual, "be false: no two neighbours of ppo.hidden are as wide")
         if self.distribution == "beta":

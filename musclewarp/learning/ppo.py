@@ -16,6 +16,7 @@ from torch import nn
 from torchrl.objectives import ClipPPOLoss
 
 from musclewarp.envs import EnvConfig, ImitationEnv
+from musclewarp.envs.symmetry import Symmetry
 from musclewarp.errors import ConfigError, FileError
 from musclewarp.learning.advantages import gae
 from musclewarp.learning.config import PPOConfig
@@ -66,6 +67,8 @@ class PPO(lightning.LightningModule):
             {name: column.start for name, column in columns.items() if column.stop},
             env.observation_spec["critic_observation"].shape[-1] if self.env_config.critic_observations else 0,
         )
+        if self.config.symmetry != "none":
+            self.symmetry = Symmetry(env.model, self.env_config).to(self.device)
         per_update = env.batch_size[0] * self.config.horizon * world_size()
         updates = math.ceil(self.config.total_frames / per_update)
         self.rollouts = Rollouts(env, self.explorer, self.config.horizon, updates, self._exhausted)
@@ -146,6 +149,8 @@ class PPO(lightning.LightningModule):
         optimizers = made if isinstance(made, list) else [made]
         self._estimate_advantages(rollout)
         samples = rollout.exclude("next").reshape(-1)
+        if self.config.symmetry == "augment":
+            samples = torch.cat((samples, self._image(samples)))
         losses, kl, epochs = [], torch.zeros(()), 0
         while epochs < self.config.epochs and not self._changed_enough(kl):
             for indices in torch.randperm(len(samples), device=self.device).split(self.config.minibatch):
@@ -156,7 +161,7 @@ class PPO(lightning.LightningModule):
         self._steer(optimizers, float(kl))
         for name, normalizer in self.normalizers.items():
             normalizer.update(rollout[name])
-        self.frames += len(samples) * world_size()
+        self.frames += rollout.numel() * world_size()
         self.updates += 1
         self._schedule_std()
         self._report(rollout, torch.stack(losses).mean(0), kl, epochs, optimizers[0].param_groups[0]["lr"])
@@ -170,6 +175,8 @@ class PPO(lightning.LightningModule):
         total = losses["loss_objective"] + losses["loss_critic"]
         if self.config.entropy_weight > 0:
             total = total + losses["loss_entropy"]
+        if self.config.symmetry == "loss":
+            total = total + self.config.symmetry_weight * self._asymmetry(minibatch)
         for optimizer in optimizers:
             optimizer.zero_grad()
         self.manual_backward(total)
@@ -199,6 +206,22 @@ class PPO(lightning.LightningModule):
         if self.config.normalize_values:
             head.update(target)
         rollout["value_target"] = head.normalize(target)
+
+    @torch.no_grad()
+    def _image(self, samples: TensorDictBase) -> TensorDictBase:
+        """`samples` in the mirror, with the density that the policy before its update gives them there."""
+        image, symmetry = samples.clone(recurse=False), self.symmetry
+        swaps = {**symmetry.observations, "action": symmetry.action, "noise": symmetry.action}
+        image.update({key: swap(samples[key]) for key, swap in swaps.items() if key in samples})
+        density = self.actor.get_dist(image.select("observation", "noise", strict=False))
+        image["action_log_prob"] = density.log_prob(image["action"])
+        return image
+
+    def _asymmetry(self, samples: TensorDictBase) -> torch.Tensor:
+        """Mean square between the mean logits of the mirrored observation and the mirrored ones of the observation."""
+        seen = samples["observation"]
+        (there, _), (here, _) = self.head(self.symmetry.observations["observation"](seen)), self.head(seen)
+        return (there - self.symmetry.action(here)).square().mean()
 
     @torch.no_grad()
     def _policy_change(self, samples: TensorDictBase) -> torch.Tensor:

@@ -13,6 +13,12 @@ def rotate(quat: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
     return vector + w * twice + torch.linalg.cross(axis, twice)
 
 
+def multiply(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """The rotation `(..., 4)` that turns by `second`, then by `first`."""
+    (a, u), (b, v) = ((quat[..., :1], quat[..., 1:]) for quat in torch.broadcast_tensors(first, second))
+    return torch.cat((a * b - (u * v).sum(-1, keepdim=True), a * v + b * u + torch.linalg.cross(u, v)), dim=-1)
+
+
 def inverse(quat: torch.Tensor) -> torch.Tensor:
     """The inverse of unit `quat (..., 4)`."""
     return torch.cat((quat[..., :1], -quat[..., 1:]), dim=-1)

@@ -192,6 +192,8 @@ def test_an_update_ends_early_when_the_policy_has_changed_enough(kl_stop, fit):
         {"distribution": "beta"},
         {"noise_correlation": 0.5, "noise_memory": 0.1},
         {"normalize_values": True},
+        {"symmetry": "augment"},
+        {"symmetry": "loss", "symmetry_weight": 0.5},
         {"env": {"critic_observations": ("muscle_force", "foot_force")}},
     ],
     ids=lambda changes: next(iter(changes)),
@@ -205,6 +207,36 @@ def test_every_choice_trains_every_weight(changes, fit):
     learned |= {f"value_head.{name}" for name, p in module.value_head.named_parameters()}
     assert not [key for key in learned if torch.equal(record.weights[key], after[key])]
     assert all(row["kl"] > 0 for row in record.rows)
+
+
+def test_images_have_the_density_of_the_policy_that_sees_the_mirror(ready):
+    module = ready(symmetry="augment", noise_memory=0.1)
+    samples = module.rollouts.collect(8).exclude("next").reshape(-1)
+    samples["advantage"] = torch.randn(len(samples), 1)
+    image = module._image(samples)
+    swap = module.symmetry.observations["observation"]
+    torch.testing.assert_close(swap(image["observation"]), samples["observation"])
+    assert torch.equal(image["advantage"], samples["advantage"])
+    torch.testing.assert_close(
+        module._image(image)["action_log_prob"], samples["action_log_prob"], rtol=1e-4, atol=1e-4
+    )
+    with torch.no_grad():
+        loc, scale = module.head(image["observation"], image["noise"])
+    action = image["action"].double().numpy()
+    density = scipy.stats.norm.logpdf(scipy.special.logit(action), loc, scale) - np.log(action * (1 - action))
+    np.testing.assert_allclose(image["action_log_prob"], density.sum(-1), rtol=1e-3, atol=1e-3)
+
+
+def test_a_loss_of_symmetry_makes_the_mean_action_its_own_image(ready):
+    module = ready(symmetry="loss")
+    samples = module.rollouts.collect(8).exclude("next").reshape(-1)
+    optimizer = torch.optim.Adam(module.head.network.parameters(), lr=1e-2)
+    before = float(module._asymmetry(samples))
+    for _ in range(200):
+        optimizer.zero_grad()
+        module._asymmetry(samples).backward()
+        optimizer.step()
+    assert float(module._asymmetry(samples)) < 0.05 * before
 
 
 def test_muon_takes_the_hidden_matrices_and_adamw_the_rest(make_ppo):

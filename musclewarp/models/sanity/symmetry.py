@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import mujoco
 import numpy as np
+import torch
 
 from musclewarp.models.excursion import dof_range, sample_postures
 from musclewarp.models.muscles import moment_arms
@@ -159,7 +160,7 @@ def moment_arms_mirrored(subject: Subject, tolerance: float = 1e-3, postures: in
     apart = np.zeros((len(pairs), len(here)))
     for qpos in (model.qpos0, *sample_postures(model, table, postures)):
         one = moment_arms(model, table, qpos)[pairs[:, :1], here]
-        two = moment_arms(model, table, mirror.posture(model, qpos))[pairs[:, 1:], there]
+        two = moment_arms(model, table, mirror.qpos(model, torch.from_numpy(qpos)).numpy())[pairs[:, 1:], there]
         apart = np.maximum(apart, np.abs(one - mirror.joint_sign[joints[here]] * two))
     for (i, other), row in zip(pairs, apart, strict=True):
         if (worst := float(row.max())) > tolerance:
