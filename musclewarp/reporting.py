@@ -7,11 +7,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from musclewarp.biomechanics.agreement import compare_movements
 from musclewarp.biomechanics.ceilings import Population, population_of
 from musclewarp.biomechanics.computed import movement_of_reference, movement_of_replay, movement_of_trial
 from musclewarp.biomechanics.experiments import Experiment, load_experiment
-from musclewarp.biomechanics.movement import Movement, movement_of_experiment
+from musclewarp.biomechanics.movement import KINDS, Movement, movement_of_experiment
 from musclewarp.biomechanics.replay import Replay, replay_experiment
 from musclewarp.biomechanics.report import write_comparison
 from musclewarp.errors import ConfigError, FileError
@@ -49,15 +51,16 @@ def report_movement(
     if path is None:
         person, replay, movement = _replayed(data, model)
     else:
-        person, movement = _recorded(path)
+        person, movement = _recorded(path, data)
     population = _population(data)
     agreement = compare_movements(movement, movement_of_experiment(data), population)
     context = {name: version(name) for name in ("musclewarp", "mujoco")}
     context |= {"model": f"{person.name}, {len(person.muscles)} muscles", "model hash": person.hash}
     context |= {} if path is None else {"file": path.name}
     page, table = write_comparison(out, agreement, data, population, replay, context)
-    for kind, rows in agreement.table().groupby("kind", sort=False):
-        print(f"{kind:7s} {len(rows):3d} signals, r {rows['r'].mean():.2f} on average, lowest {rows['r'].min():.2f}")
+    for kind in KINDS:
+        if r := [one.numbers.r for one in agreement.of(kind)]:
+            print(f"{kind:7s} {len(r):3d} signals, r {np.nanmean(r):.2f} on average, lowest {np.nanmin(r):.2f}")
     print(f"wrote {page} and {table}")
     return page, table
 
@@ -74,7 +77,7 @@ def _replayed(data: Experiment, model: str) -> tuple[MuscleModel, Replay, Moveme
     return person, replay, movement_of_replay(person, replay, data)
 
 
-def _recorded(path: Path) -> tuple[MuscleModel, Movement]:
+def _recorded(path: Path, data: Experiment) -> tuple[MuscleModel, Movement]:
     if path.name.endswith(TRIAL_SUFFIX):
         trial = Trial.load(path)
         person = load_named(trial.model, PhysicsConfig(trial.dt / 4, substeps=4))
@@ -88,7 +91,7 @@ def _recorded(path: Path) -> tuple[MuscleModel, Movement]:
         reference = Reference.load(path)
         person = load_named(reference.model, PhysicsConfig(reference.dt / 4, substeps=4))
         reference.check_model(person, path)
-        return person, movement_of_reference(person, reference)
+        return person, movement_of_reference(person, reference, data)
     kind = "a folder" if path.is_dir() else "neither"
     raise FileError(
         f"{path}: {kind}; give one trial (*{TRIAL_SUFFIX}, of `musclewarp evaluate --trials`) or one reference "

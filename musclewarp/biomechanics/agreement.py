@@ -13,7 +13,7 @@ from musclewarp.biomechanics.ceilings import Population
 from musclewarp.biomechanics.compare import CurveComparison, compare_curves, representational_similarity
 from musclewarp.biomechanics.experiments.experiment import SIDES, Side
 from musclewarp.biomechanics.gait import RejectedCycle
-from musclewarp.biomechanics.movement import Kind, Movement, Signal
+from musclewarp.biomechanics.movement import KINDS, Kind, Movement, Signal
 from musclewarp.biomechanics.phases import Basis, Curves, Record, curves_over, find_phases, mean_duration
 from musclewarp.errors import SignalError
 
@@ -21,8 +21,9 @@ COLUMNS = ("signal", "kind", "side", "r", "lag_s", "rmse", "unit", "ceiling_r")
 BASES: tuple[Basis, ...] = ("gait cycle", "stance")
 COORDINATION = "coordination"
 OF_MAXIMUM = "of maximum"
-STILL = {"rad": 1e-3}  # a joint that turns less was held
-MAX_LAG = 0.25  # of the stride: what correlates better farther away is another burst, not the same one late
+_STILL = {"rad": 1e-3}  # a joint that turns less was held
+_SIDES = (*SIDES, "")
+_MAX_LAG = 0.25  # of the stride: what correlates better farther away is another burst, not the same one late
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +83,7 @@ class Agreement:
         signals: what both have.
         coordination: of each leg with three muscles or more.
         rejected: parts that were left out.
-        notes: what a reader has to know.
+        notes: what a reader has to know of the comparison; what the data's own notes say is not among them.
     """
 
     simulated: Record
@@ -126,11 +127,9 @@ def compare_movements(simulated: Movement, measured: Movement, population: Popul
         SignalError: there is no stride or stance that both have, or no signal.
     """
     simulated, measured, notes = _on_one_scale(simulated, measured)
-    records = (
-        Record("simulated", simulated, find_phases(simulated)),
-        Record("measured", measured, find_phases(measured)),
-    )
-    bases = _bases(*records)
+    ours = Record("simulated", simulated, find_phases(simulated))
+    theirs = Record("measured", measured, find_phases(measured))
+    records, bases = (ours, theirs), _bases(ours, theirs)
     notes += _notes(bases, records)
     signals: list[SignalAgreement] = []
     rejected = [
@@ -139,37 +138,31 @@ def compare_movements(simulated: Movement, measured: Movement, population: Popul
         for side, basis in bases.items()
         for cycle in one.over(side, basis).rejected
     ]
-    for signal in measured.signals:
+    for signal in sorted(measured.signals, key=lambda signal: (KINDS.index(signal.kind), _SIDES.index(signal.side))):
         mine, foot = simulated.find(signal), signal.side or next(iter(bases))
         if mine is None or foot not in bases:
             continue
-        if np.nanmax(signal.values) - np.nanmin(signal.values) <= STILL.get(signal.unit, 0.0):
+        if np.nanmax(signal.values) - np.nanmin(signal.values) <= _STILL.get(signal.unit, 0.0):
             notes.append(f"{_name(signal)} was held constant in the measurement: not compared")
             continue
-        curves = [
-            curves_over(each, one.over(foot, bases[foot]), bases[foot]) for one, each in zip(records, (mine, signal))
-        ]
-        for one, each in zip(records, curves):
-            rejected += [Rejected(one.whose, foot, signal.kind, cycle) for cycle in each.rejected]
+        cycles = [record.over(foot, bases[foot]) for record in records]
+        curves = [curves_over(each, over, bases[foot]) for each, over in zip((mine, signal), cycles)]
+        for record, each in zip(records, curves):
+            rejected += [Rejected(record.whose, foot, signal.kind, cycle) for cycle in each.rejected]
+            if not len(each.values):
+                notes.append(f"{_name(signal)}: no whole {bases[foot]} of it is in the {record.whose} record")
         if all(len(each.values) for each in curves):
-            stride = mean_duration(records[1].over(foot, bases[foot])) or mean_duration(
-                records[0].over(foot, bases[foot])
-            )
-            signals.append(_compare(mine, signal, foot, bases[foot], stride or 1.0, *curves, population))
-        else:
-            whose = records[0 if not len(curves[0].values) else 1].whose
-            notes.append(f"{_name(signal)}: no whole {bases[foot]} of it is in the {whose} record")
+            stride = mean_duration(cycles[1]) or mean_duration(cycles[0]) or 1.0
+            signals.append(_compare(mine, signal, foot, bases[foot], stride, curves[0], curves[1], population))
     if not signals:
         there, here = (", ".join(dict.fromkeys(s.kind for s in m.signals)) for m in (simulated, measured))
         raise SignalError(
             f"'{simulated.label}' ({there or 'no signals'}) and '{measured.label}' ({here or 'no signals'}) have no "
             "signal in common over a stride; choose another experiment"
         )
-    notes = (*simulated.notes, *measured.notes, *notes)
-    return Agreement(
-        *records, bases, tuple(signals), _coordination(signals, population), tuple(dict.fromkeys(rejected)),
-        tuple(dict.fromkeys(notes)),
-    )  # fmt: skip
+    told = tuple(dict.fromkeys((*simulated.notes, *notes, *_composed(signals))))
+    coordination = _coordination(signals, population)
+    return Agreement(ours, theirs, bases, tuple(signals), coordination, tuple(dict.fromkeys(rejected)), told)
 
 
 def _compare(
@@ -182,7 +175,7 @@ def _compare(
     if population is not None and signal.kind == "emg" and cyclic:
         ceiling = population.ceiling(signal.name)
     (numbers,) = compare_curves(
-        simulated.mean[:, None], measured.mean[:, None], [signal.name], stride, cyclic, max_lag=MAX_LAG * stride
+        simulated.mean[:, None], measured.mean[:, None], [signal.name], stride, cyclic, max_lag=_MAX_LAG * stride
     )
     return SignalAgreement(signal, foot, basis, stride, simulated, measured, numbers, unit, ceiling)
 
@@ -225,7 +218,17 @@ def _notes(bases: Mapping[Side, Basis], records: tuple[Record, Record]) -> list[
             notes.append(f"the {side} foot: no whole stride is in the {whose} record; stances are compared instead")
         for one in records:
             if bases.get(side) == "gait cycle" and side in one.phases and one.phases[side].borrowed:
-                notes.append(f"the {side} foot has one strike in the {one.whose} record: the other foot's stride time")
+                notes.append(f"{one.whose}: the {side} foot strikes once; its stride is as long as the other's")
+    return notes
+
+
+def _composed(signals: list[SignalAgreement]) -> list[str]:
+    notes: list[str] = []
+    for whose in ("simulated", "measured"):
+        curves = [(one.measured.kind, getattr(one, f"{whose}_curves")) for one in signals]
+        if kinds := dict.fromkeys(kind for kind, each in curves if each.composed):
+            why = "no whole stride was recorded, one is put together of parts of neighbouring ones"
+            notes.append(f"{whose} {', '.join(kinds)}: {why}")
     return notes
 
 

@@ -71,39 +71,34 @@ def movement_of_trial(model: MuscleModel, trial: Trial) -> Movement:
         signals += force_signals(side, time, turned)
         events[side] = events_from_force(turned[:, 2], 1.0 / trial.dt)
     signals += activation_signals(model, time, activations)
-    notes = []
-    if not trial.success:
-        span = f"the first {frames * trial.dt:.2f} of {trial.num_frames * trial.dt:.2f} s"
-        notes.append(f"the trial fails after {frames * trial.dt:.2f} s: only {span}, before the failure, are compared")
     label = f"{trial.clip}, {trial.controller.replace('_', ' ')}"
-    return Movement(label, tuple(signals), events, _mass(model), tuple(notes))
+    if not trial.success:
+        label += f" (the {frames * trial.dt:.2f} of {trial.num_frames * trial.dt:.2f} s before it fails)"
+    return Movement(label, tuple(signals), events, _mass(model))
 
 
-def movement_of_reference(model: MuscleModel, reference: Reference) -> Movement:
-    """A reference: angles, and activations where it has them; events from the kinematics of ankles and toes.
+def movement_of_reference(model: MuscleModel, reference: Reference, experiment: Experiment | None = None) -> Movement:
+    """A reference: angles, and activations where it has them; a loop is walked through three times.
 
-    A loop is walked through three times.
+    Events are those of `experiment` if the reference was made from it, else of ankles and toes.
 
     Raises:
         ModelError: the model has no legs.
     """
     _require_legs(model)
-    qpos, activations = reference.qpos, reference.activations
+    qpos, activations, start = reference.qpos, reference.activations, 0.0
+    notes: list[str] = []
     if reference.loop:
         qpos = _unrolled(qpos)
         activations = None if activations is None else np.tile(activations[:-1], (_LOOPS, 1))
-    time = reference.dt * np.arange(len(qpos))
-    poses = Kinematics(model)(torch.from_numpy(qpos), jacobian=False).position.numpy()
-    facing = _pelvis(model, qpos).apply([1.0, 0.0, 0.0])
-    place = {site: poses[:, index] for index, site in enumerate(model.sites)}
-    events = {
-        side: events_from_kinematics(
-            place[f"{side}_ankle"], place[f"{side}_toes"], poses[:, 0], 1.0 / reference.dt, facing
-        )
-        for side in SIDES
-    }
+    table = None if experiment is None else experiment.kinematics
+    if experiment is not None and table is not None and not reference.loop and _is_of(reference, experiment):
+        start, events = float(table.time[0]), movement_of_experiment(experiment).events
+    else:
+        events = _kinematic_events(model, qpos, 1.0 / reference.dt)
+        notes.append("gait events are those of ankles and toes against the pelvis (walking only), not of forces")
+    time = start + reference.dt * np.arange(len(qpos), dtype=np.float64)
     signals = _angles(model, time, qpos)
-    notes = ["gait events are those of the ankles and toes against the pelvis (walking only), not of forces"]
     if activations is None:
         notes.append("the reference has no activations: muscles are not compared")
     else:
@@ -140,6 +135,20 @@ def _facing(pelvis: Rotation) -> Floats:
     """The turn about z, `(3, 3)`, from the world to a frame whose x axis is the way that the pelvis faces."""
     forward = pelvis.apply([1.0, 0.0, 0.0])
     return Rotation.from_rotvec([0.0, 0.0, -np.arctan2(forward[1], forward[0])]).as_matrix()
+
+
+def _is_of(reference: Reference, experiment: Experiment) -> bool:
+    return reference.source.get("experiment") == experiment.name
+
+
+def _kinematic_events(model: MuscleModel, qpos: Floats, rate: float) -> dict[Side, GaitEvents]:
+    places = Kinematics(model)(torch.from_numpy(qpos), jacobian=False).position.numpy()
+    facing = _pelvis(model, qpos).apply([1.0, 0.0, 0.0])
+    events: dict[Side, GaitEvents] = {}
+    for side in SIDES:
+        ankle, toes = (places[:, model.sites.index(f"{side}_{part}")] for part in ("ankle", "toes"))
+        events[side] = events_from_kinematics(ankle, toes, places[:, 0], rate, facing)
+    return events
 
 
 def _unrolled(qpos: Floats) -> Floats:

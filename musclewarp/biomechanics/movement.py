@@ -18,7 +18,8 @@ from musclewarp.motion.table import Table
 from musclewarp.retarget.opensim import PELVIS_TURN
 
 Kind = Literal["angle", "moment", "grf", "emg"]
-SIDE_OF = {"_r": SIDES[0], "_l": SIDES[1]}
+KINDS: tuple[Kind, ...] = ("angle", "moment", "grf", "emg")
+SIDE_OF: Mapping[str, Side] = {"_r": SIDES[0], "_l": SIDES[1]}
 LEG = ("hip_flexion", "hip_adduction", "hip_rotation", "knee_angle", "ankle_angle", "subtalar_angle", "mtp_angle")
 FORCES = ("vertical", "forward", "medial")
 
@@ -90,25 +91,23 @@ def movement_of_experiment(experiment: Experiment) -> Movement:
     emg, ground = experiment.emg, experiment.ground
     mean_cycle = emg is not None and emg.over_cycle and not experiment.events
     signals: list[Signal] = []
-    for kind, table in (("angle", experiment.kinematics), ("moment", experiment.moments)):
-        if table is not None:
-            signals += _of_table(table, kind, mean_cycle)
-    for side, plate in ground.items():
-        signals += force_signals(side, plate.time, plate.force)
+    if experiment.kinematics is not None:
+        signals += _of_table(experiment.kinematics, "angle", mean_cycle)
+    if experiment.moments is not None:
+        signals += _of_table(experiment.moments, "moment", mean_cycle)
     if emg is not None:
-        level = emg.normalised == "mvc"
-        for muscle in emg.muscles:
-            if muscle in SITES:
-                at, over = emg.instants, emg.over_cycle
-                signals.append(Signal(muscle, "emg", emg.side, "1", at, emg[muscle], over, level))
-    if ground:
-        events = {side: _plate_events(plate.time, plate.force) for side, plate in ground.items()}
-    else:
-        events = {
-            side: GaitEvents(*(_times(experiment, kind, side) for kind in ("heel strike", "toe off")))
-            for side in dict.fromkeys(event.side for event in experiment.events)
-        }
-    return Movement(experiment.name, tuple(signals), events, experiment.subject_mass, experiment.notes)
+        level, over = emg.normalised == "mvc", emg.over_cycle
+        for muscle in (name for name in emg.muscles if name in SITES):
+            signals.append(Signal(muscle, "emg", emg.side, "1", emg.instants, emg[muscle], over, level))
+    events: dict[Side, GaitEvents] = {}
+    for side in SIDES:
+        if side in ground:
+            time, force = ground[side].time, ground[side].force
+            signals += force_signals(side, time, force)
+            events[side] = events_from_force(force[:, 2], (len(time) - 1) / np.ptp(time), start=float(time[0]))
+        elif strikes := experiment.times("heel strike", side):
+            events[side] = GaitEvents(np.array(strikes), np.array(experiment.times("toe off", side)))
+    return Movement(experiment.name, tuple(signals), events, experiment.subject_mass)
 
 
 def leg_signals(kind: Kind, unit: str, time: Floats, columns: Mapping[str, Floats]) -> list[Signal]:
@@ -137,11 +136,3 @@ def _of_table(table: Table, kind: Kind, mean_cycle: bool) -> list[Signal]:
         return signals
     phase = (table.time - table.time[0]) / (table.time[-1] - table.time[0])
     return [replace(signal, instants=phase, over_cycle=True) for signal in signals if signal.side != "left"]
-
-
-def _plate_events(time: Floats, force: Floats) -> GaitEvents:
-    return events_from_force(force[:, 2], (len(time) - 1) / (time[-1] - time[0]), start=float(time[0]))
-
-
-def _times(experiment: Experiment, kind: str, side: Side) -> Floats:
-    return np.array(experiment.times(kind, side))

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from musclewarp.biomechanics.experiments import over_cycle
-from musclewarp.biomechanics.experiments.experiment import SIDES, Side
+from musclewarp.biomechanics.experiments.experiment import Side
 from musclewarp.biomechanics.gait import (
     CycleConfig,
     GaitCycle,
@@ -97,12 +97,11 @@ def find_phases(movement: Movement, config: CycleConfig | None = None) -> dict[S
     long.
     """
     config = config or CycleConfig()
-    found = {
-        side: FootPhases(find_cycles(events, config), _stances(events, config))
-        for side, events in movement.events.items()
-    }
-    for side, phases in found.items():
-        other = found.get(SIDES[1 - SIDES.index(side)])
+    found: dict[Side, FootPhases] = {}
+    for side, events in movement.events.items():
+        found[side] = FootPhases(find_cycles(events, config), _stances(events, config))
+    for side, phases in list(found.items()):
+        other = found.get("left" if side == "right" else "right")
         if not phases.cycles.kept and other is not None and other.cycles.kept:
             stride = float(np.mean([cycle.duration for cycle in other.cycles.kept]))
             if borrowed := _strides(movement.events[side], stride):

@@ -28,16 +28,20 @@ _SECTIONS: tuple[tuple[Kind, str, str], ...] = (
     (
         "emg",
         "Muscle activations",
-        "Simulated activation, the mean of the muscles under an electrode weighted by their peak forces, against the "
-        "EMG's envelope. Both are divided by the maximum of their mean where the EMG has no level of its own (it was "
-        "normalised by its maximum, not by a maximal contraction): judge shape and timing, not size.",
+        (
+            "Simulated activation, the mean of the muscles under an electrode weighted by their peak forces, against "
+            "the EMG's envelope. Where EMG was normalised by its own maximum, both are divided by the maximum of "
+            "their mean: judge shape and timing, not size."
+        ),
     ),
 )
 _READING = (
-    "r is Pearson's correlation of the mean curves; the lag is the shift, within a quarter of the stride, at which they "
-    "correlate best, positive where the simulation comes later. The ceiling is the r that one more person reaches with "
-    "the mean of the others. Dotted lines in figures are the measured toe-off; bands are one standard deviation."
+    "r is Pearson's correlation of the mean curves; the lag is the shift, within a quarter of the stride, at which "
+    "they correlate best, positive where the simulation comes later. The ceiling (in figures in brackets) is the r "
+    "that one more person reaches with the mean of the others. Dotted lines are the measured toe-off; bands are one "
+    "standard deviation over strides or people."
 )
+_SHOWN_MOMENT = 0.05  # Nm/kg; reserves are shown beside what is more than that
 
 
 def write_comparison(
@@ -65,8 +69,8 @@ def write_comparison(
     """
     simulated, measured = agreement.simulated.movement.label, agreement.measured.movement.label
     parts = [
-        f"<h1>{escape(simulated)} beside {escape(measured)}</h1>",
-        f"<p>Measured: {escape(experiment.task)}{_person(experiment)}.</p>",
+        f"<h1>How human is it? {escape(simulated)}</h1>",
+        f"<p>Beside {escape(measured)}: {escape(experiment.task)}{_person(experiment)}.</p>",
         _summary(agreement),
         f"<p class='note'>{escape(_READING)}</p>",
         "<h2>Gait</h2>",
@@ -79,7 +83,8 @@ def write_comparison(
             parts += [f"<h2>{title}</h2>", figure, _numbers(found), _coordination(agreement) if kind == "emg" else ""]
     if replay is not None:
         parts += ["<h2>What the replay leaves unexplained</h2>", _residuals(replay)]
-    parts += ["<h2>Strides left out</h2>", _rejected(agreement), "<h2>Data</h2>", _data(experiment, population)]
+    parts += ["<h2>Strides left out</h2>", _rejected(agreement), "<h2>Data</h2>", _list(experiment.notes)]
+    parts.append(_data(experiment, population))
     parts += ["<h2>Provenance</h2>", key_value_table(dict(context or {}))] if context else []
     out = Path(out)
     table = agreement.table().to_csv(index=False, float_format="%.6g", lineterminator="\n")
@@ -122,6 +127,7 @@ def _gait(agreement: Agreement) -> str:
 def _numbers(found: Sequence[SignalAgreement]) -> str:
     """Angles in degrees, lags in ms: what a reader expects; the table file is in SI units."""
     rows: list[list[str]] = []
+    judged = any(np.isfinite(one.ceiling_r) for one in found)
     for one in found:
         degrees = one.unit == "rad"
         rows.append(
@@ -132,10 +138,11 @@ def _numbers(found: Sequence[SignalAgreement]) -> str:
                 format_number(one.numbers.lag_s, 1000.0, 0),
                 format_number(one.numbers.rmse, 180.0 / np.pi if degrees else 1.0),
                 "degrees" if degrees else one.unit,
-                format_number(one.ceiling_r) if np.isfinite(one.ceiling_r) else "",
+                *([format_number(one.ceiling_r)] if judged else []),
             ]
         )
-    return html_table(["", "side", "r", "lag (ms)", "RMSE", "unit", "ceiling r"], rows, texts=2)
+    header = ["", "side", "r", "lag (ms)", "RMSE", "unit", *(["ceiling r"] if judged else [])]
+    return html_table(header, rows, texts=2)
 
 
 def _coordination(agreement: Agreement) -> str:
@@ -143,8 +150,11 @@ def _coordination(agreement: Agreement) -> str:
         [f"{leg.side} leg", str(leg.muscles), format_number(leg.rho), format_number(leg.ceiling)]
         for leg in agreement.coordination
     ]
-    header = ["coordination (Spearman's rho of the muscles' correlations)", "muscles", "rho", "ceiling"]
-    return html_table(header, rows) if rows else ""
+    text = (
+        "<p class='note'>Coordination, whatever the muscles' levels and timing: Spearman's rho between the simulated "
+        "and the measured correlations of every muscle with every other.</p>"
+    )
+    return text + html_table(["coordination", "muscles", "rho", "ceiling"], rows) if rows else ""
 
 
 def _residuals(replay: Replay) -> str:
@@ -156,11 +166,10 @@ def _residuals(replay: Replay) -> str:
     }
     rows: list[list[str]] = []
     for name, moments, reserves in zip(replay.joint_names, replay.net_moments.T, replay.reserves.T):
-        if name[:-2] in LEG:
-            peak, largest = float(np.abs(moments).max()), float(np.abs(reserves).max())
-            share = format_number(largest / peak, 100.0, 1) if peak > 0.0 else "none"
-            side = SIDE_OF[name[-2:]]
-            rows.append([label(name[:-2]), side, *(format_number(x / replay.mass) for x in (peak, largest)), share])
+        peak, largest = float(np.abs(moments).max()) / replay.mass, float(np.abs(reserves).max()) / replay.mass
+        if name[:-2] in LEG and peak > _SHOWN_MOMENT:
+            numbers = (format_number(peak), format_number(largest, 1.0, 4), format_number(largest / peak, 100.0, 1))
+            rows.append([label(name[:-2]), SIDE_OF[name[-2:]], *numbers])
     header = ["", "side", "peak moment (Nm/kg)", "largest reserve (Nm/kg)", "of the peak (%)"]
     note = "<p class='note'>A reserve is the part of a moment that no activation of the model's muscles produces.</p>"
     return key_value_table(known) + note + html_table(header, rows, texts=2)

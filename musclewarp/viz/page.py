@@ -23,7 +23,7 @@ table { border-collapse: collapse; width: 100%; } td, th { padding: .25em .6em; 
 th { text-align: left; font-weight: 600; vertical-align: top; } td { overflow-wrap: anywhere; }
 td.n, th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 figure { margin: 1em 0; } figcaption, .note { color: #555; font-size: .9em; }
-img, video, svg { max-width: 100%; height: auto; }
+img, video { max-width: 100%; } figure > svg { width: 100%; height: auto; }
 @media print { h2 { break-after: avoid; } figure, tr { break-inside: avoid; } }
 """
 
@@ -43,7 +43,7 @@ def format_number(value: object, factor: float = 1.0, decimals: int = 2) -> str:
     """`value * factor` to so many decimals; 'none' for what is missing or not finite."""
     if not isinstance(value, (int, float, np.number)) or not math.isfinite(float(value)):
         return "none"
-    return f"{factor * float(value):.{decimals}f}"
+    return f"{round(factor * float(value), decimals) + 0.0:.{decimals}f}"  # + 0.0: zero has no sign
 
 
 def html_table(header: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) -> str:
