@@ -98,14 +98,17 @@ def _person(experiment: Experiment) -> str:
 
 
 def _summary(agreement: Agreement) -> str:
+    judged = any(np.isfinite(one.ceiling_r) for one in agreement.signals)
     rows: list[list[str]] = []
     for kind, title, _ in _SECTIONS:
         if found := agreement.of(kind):
-            r = np.array([one.numbers.r for one in found])
-            ceilings = [one.ceiling_r for one in found if np.isfinite(one.ceiling_r)]
-            told = [format_number(f(r[np.isfinite(r)])) if np.isfinite(r).any() else "none" for f in (np.mean, np.min)]
-            rows.append([title, str(len(found)), *told, format_number(np.mean(ceilings)) if ceilings else ""])
-    return html_table(["", "signals", "mean r", "lowest r", "mean ceiling"], rows)
+            r = np.array([one.numbers.r for one in found if np.isfinite(one.numbers.r)])
+            ceilings = np.array([one.ceiling_r for one in found if np.isfinite(one.ceiling_r)])
+            told = [format_number(r.mean()), format_number(r.min())] if len(r) else ["none", "none"]
+            if judged:
+                told.append(format_number(ceilings.mean()) if len(ceilings) else "")
+            rows.append([title, str(len(found)), *told])
+    return html_table(["", "signals", "mean r", "lowest r", *(["mean ceiling"] if judged else [])], rows)
 
 
 def _gait(agreement: Agreement) -> str:
