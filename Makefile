@@ -8,13 +8,16 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: demo test check format lock clean help
+.PHONY: demo test notebooks check format lock clean help
 
 demo: $(INSTALLED)  ## retarget the bundled clip, train, evaluate, write a report and a video into demo_out/
 	$(BIN)/musclewarp demo --out $(OUT)
 
 test: $(INSTALLED)  ## all tests, with coverage (WORKERS=n, PYTEST_ARGS="-k name")
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term $(PYTEST_ARGS)
+
+notebooks: $(INSTALLED)  ## execute every notebook (`make test` does, too); needs MUSCLEWARP_DATA
+	$(BIN)/pytest --nbmake notebooks
 
 check: $(INSTALLED)  ## formatting, lint, types, import layers
 	$(BIN)/ruff format --check .

@@ -16,9 +16,22 @@ from a recording to a report:
   musclewarp retarget CLIP.npz --model bimanual --out refs/
   musclewarp fit --config configs/bimanual_cpu.yaml --env.references refs/ --out runs/arms
   musclewarp evaluate runs/arms/last.ckpt --references refs/ --json out.json --video out.mp4
+  musclewarp report trials/WALK.policy.trial.safetensors --experiment rajagopal2016_walk --out report/
 
 or all of it on the bundled clip:
   musclewarp demo
+"""
+
+_REPORT_EPILOG = """\
+what the laboratory's own movement asks of the model's muscles, before any policy is trained:
+  musclewarp report --experiment rajagopal2016_walk --out report/
+
+a trained policy beside the laboratory:
+  musclewarp evaluate runs/walk/last.ckpt --trials trials/
+  musclewarp report trials/WALK.policy.trial.safetensors --experiment rajagopal2016_walk --out report/
+
+experiments: rajagopal2016_walk, hamner_run and bmclab_run2018 (no EMG), santuz_walk_emg (EMG only), wang2023.
+r near the ceiling means: as like the others as one more person is. comparison.csv holds every number, in SI units.
 """
 
 
@@ -114,6 +127,17 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--compare-engine", metavar="ENGINE", help="the policy on this engine, too: native or warp")
     sub.add_argument("--episodes", type=int, default=0, metavar="N", help=text)
 
+    text = "Compare a movement with a laboratory's: angles, moments, ground forces and muscles over the gait cycle."
+    sub = command("report", _report, text)
+    sub.formatter_class, sub.epilog = argparse.RawDescriptionHelpFormatter, _REPORT_EPILOG
+    text = "*.trial.safetensors or *.ref.safetensors; without, the experiment's own kinematics are replayed"
+    sub.add_argument("movement", nargs="?", type=Path, metavar="TRIAL|REFERENCE", help=text)
+    sub.add_argument("--experiment", required=True, metavar="NAME", help="a folder in experimental/ of the data root")
+    sub.add_argument("--out", type=Path, required=True, help="folder for report.html and comparison.csv")
+    sub.add_argument("--model", default="myofullbody", help="what replays the experiment (default: myofullbody)")
+    text = "which part of an experiment that has many, such as subject=4 trial=walk_45"
+    sub.add_argument("--select", nargs="+", type=_selection, default=[], metavar="KEY=VALUE", help=text)
+
     sub = command("replay", _replay, "Take the step again that broke a quarantined world.")
     sub.add_argument("dump", type=Path, help="a file that training wrote when a world left the finite numbers")
     sub.add_argument("--engine", help="native or warp (default: the one it failed on)")
@@ -152,6 +176,18 @@ def _workers(text: str) -> int | None:
     return int(text)
 
 
+def _selection(text: str) -> tuple[str, str | int | float]:
+    key, equals, value = text.partition("=")
+    if not (key and equals and value):
+        raise argparse.ArgumentTypeError(f"'{text}' is not KEY=VALUE")
+    for number in (int, float):
+        try:
+            return key, number(value)
+        except ValueError:
+            continue
+    return key, value
+
+
 def _retarget(options: argparse.Namespace) -> int:
     from musclewarp.retarget.folder import Settings
     from musclewarp.retargeting import retarget_paths
@@ -187,6 +223,13 @@ def _evaluate(options: argparse.Namespace) -> int:
         engine=options.engine,
         seconds=options.seconds,
     )
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from musclewarp.reporting import report_movement
+
+    report_movement(options.movement, options.experiment, options.out, options.model, dict(options.select))
     return 0
 
 

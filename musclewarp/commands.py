@@ -26,7 +26,7 @@ from musclewarp.evaluation.trial import SUFFIX as TRIAL_SUFFIX
 from musclewarp.evaluation.trial import Trial
 from musclewarp.files import write_text
 from musclewarp.learning.policy import load_policy
-from musclewarp.models import MuscleModel, PhysicsConfig, load_model
+from musclewarp.models import MuscleModel, PhysicsConfig, load_model, load_named
 from musclewarp.references.library import load_library
 from musclewarp.references.loop import cut_loop
 from musclewarp.references.reference import SUFFIX, Reference
@@ -45,16 +45,11 @@ _ROWS = (  # metric, how a person reads it, factor
 )
 
 
-def _load_named(name: str, physics: PhysicsConfig) -> MuscleModel:
-    """The model that files call `name`, with "_fingers" behind it where it has them."""
-    return load_model(name.removesuffix("_fingers"), name.endswith("_fingers"), physics)
-
-
 def loop_reference(path: Path, out: Path, times: tuple[float, float] | None = None, straight: bool = False) -> Path:
     """Write the part of a reference that repeats as a loop, by default the best from heel strike to heel strike."""
     recording = Reference.load(path)
     name, dt = recording.model, recording.dt
-    model = _load_named(name, PhysicsConfig(dt / 4, substeps=4))
+    model = load_named(name, PhysicsConfig(dt / 4, substeps=4))
     loop_name = out.name.removesuffix(SUFFIX)
     loop = cut_loop(model, recording, times, straight=straight, name=loop_name)
     loop.save(out)
@@ -166,7 +161,7 @@ def replay_dump(dump: Path, engine_name: str | None = None) -> int:
     arrays, header = load_dump(dump)
     physics = PhysicsConfig(float(str(header["timestep"])), int(str(header["substeps"])))
     name = str(header["model"])
-    model = _load_named(name, physics)
+    model = load_named(name, physics)
     check_dump_model(arrays, header, model)
     engine_name = engine_name or str(header["engine"])
     engine = make_engine(engine_name, model, 1, varied=varied_fields(arrays))

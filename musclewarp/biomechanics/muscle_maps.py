@@ -157,9 +157,7 @@ def map_sites(sites: Sequence[str], side: Side, muscles: Sequence[str], peak_for
     for row, site in enumerate(sites):
         if site not in SITES:
             raise ModelError(f"EMG site '{site}' is unknown; there are {', '.join(SITES)}")
-        heard = [
-            i for i, (stem, at) in enumerate(split) if at == side and any(fnmatchcase(stem, p) for p in SITES[site])
-        ]
+        heard = _heard(site, side, split)
         if not heard:
             wanted = " or ".join(SITES[site])
             raise ModelError(
@@ -175,9 +173,20 @@ def map_sites(sites: Sequence[str], side: Side, muscles: Sequence[str], peak_for
     return MuscleMap(tuple(sites), members, weights)
 
 
+def sites_of(side: Side, muscles: Sequence[str]) -> tuple[str, ...]:
+    """The sites of which there is a muscle among `muscles`, names in a model."""
+    split = [split_side(name) for name in muscles]
+    return tuple(site for site in SITES if _heard(site, side, split))
+
+
 def split_side(muscle: str) -> tuple[str, Side]:
     """Name of a muscle without its side, and the side; names without one are of the right ("DELT1")."""
     for mark, side in _SIDES:
         if muscle.endswith(mark):
             return muscle.removesuffix(mark), side
     return muscle, "right"
+
+
+def _heard(site: str, side: Side, split: Sequence[tuple[str, Side]]) -> list[int]:
+    """Indices of the muscles that a site listens to, among names without their side and sides."""
+    return [i for i, (stem, at) in enumerate(split) if at == side and any(fnmatchcase(stem, p) for p in SITES[site])]

@@ -7,7 +7,12 @@ from musclewarp.dynamics.external import ExternalForces, external_forces
 from musclewarp.dynamics.inverse import Inertia, InverseDynamics, accelerations, inertia, inverse_dynamics
 from musclewarp.dynamics.moment_arms import MomentArms
 from musclewarp.dynamics.redundancy import Balance, Redundancy, balance, balance_to_the_end
-from musclewarp.dynamics.static_optimization import Criterion, StaticOptimization, optimize_activations
+from musclewarp.dynamics.static_optimization import (
+    Criterion,
+    StaticOptimization,
+    muscle_effects,
+    optimize_activations,
+)
 
 __all__ = [
     "Balance",
@@ -25,5 +30,6 @@ __all__ = [
     "external_forces",
     "inertia",
     "inverse_dynamics",
+    "muscle_effects",
     "optimize_activations",
 ]

@@ -8,7 +8,7 @@ from musclewarp.models.couplings import Couplings
 from musclewarp.models.model import MuscleModel, PhysicsConfig
 from musclewarp.models.muscles import moment_arms
 
-__all__ = ["MODELS", "Couplings", "MuscleModel", "PhysicsConfig", "load_model", "moment_arms"]
+__all__ = ["MODELS", "Couplings", "MuscleModel", "PhysicsConfig", "load_model", "load_named", "moment_arms"]
 
 MODELS = {"bimanual": myo.BIMANUAL, "myofullbody": myo.FULL_BODY, "ms_human_700": ms_human.MS_HUMAN_700}
 
@@ -33,3 +33,8 @@ def load_model(name: str, fingers: bool = False, physics: PhysicsConfig | None =
     if not fingers:
         myo.fix_fingers(spec, layout)
     return MuscleModel(name if not fingers else f"{name}_fingers", spec, layout, physics or PhysicsConfig())
+
+
+def load_named(name: str, physics: PhysicsConfig | None = None) -> MuscleModel:
+    """The model that files call `name`, with "_fingers" behind it where it has them."""
+    return load_model(name.removesuffix("_fingers"), name.endswith("_fingers"), physics)

@@ -120,11 +120,12 @@ class Table:
             raise FileError(f"{self.name}: {asked}, it has {self.time[0]:g} to {self.time[-1]:g} s")
         return np.stack([np.interp(times, self.time, column) for column in self.values.T], axis=1)
 
-    def resample(self, dt: float) -> Table:
+    def resample(self, dt: float, cutoff_hz: float = np.inf) -> Table:
         """Rows every `dt` s from the first on, without aliasing.
 
-        Where the new rate is lower, a zero-phase Butterworth low-pass of 4th order, there and back, at 0.4 of the new
-        rate comes first; then cubic splines.
+        Where the new rate is lower, or `cutoff_hz` is below the Nyquist limit of the old one, a zero-phase Butterworth
+        low-pass of 4th order, there and back, at 0.4 of the new rate, or at `cutoff_hz` if that is lower, comes first;
+        then cubic splines.
 
         Raises:
             FileError: a value is missing, or fewer than two rows would remain.
@@ -138,11 +139,12 @@ class Table:
         if rows < 2:
             raise FileError(f"{self.name}: lasts {duration:.3f} s, too short for rows every {dt:.3f} s")
         time, values, new_rate = self.time, self.values, 1.0 / dt
-        if new_rate < 0.999 * self.rate:
+        highest = min(cutoff_hz, 0.4 * new_rate if new_rate < 0.999 * self.rate else np.inf)
+        if highest < 0.5 * self.rate:
             even = np.linspace(time[0], time[-1], len(time))
             values = _spline(time, values)(even)
-            sections = scipy.signal.butter(4, 0.4 * new_rate, fs=self.rate, output="sos")
-            pad = min(int(np.ceil(3 * self.rate / (0.4 * new_rate))), len(time) - 1)
+            sections = scipy.signal.butter(4, highest, fs=self.rate, output="sos")
+            pad = min(int(np.ceil(3 * self.rate / highest)), len(time) - 1)
             time, values = even, scipy.signal.sosfiltfilt(sections, values, axis=0, padlen=pad)
         new = self.time[0] + dt * np.arange(rows)
         return replace(self, time=new, values=_spline(time, values)(np.minimum(new, time[-1])))

@@ -63,6 +63,7 @@ def from_opensim(
     name: str | None = None,
     treadmill_speed: float = 0.0,
     source: Mapping[str, Any] | None = None,
+    cutoff_hz: float = np.inf,
 ) -> Reference:
     """The movement of a table of OpenSim coordinates (Rajagopal's names and signs) as a reference of a full-body model.
 
@@ -76,6 +77,7 @@ def from_opensim(
         name: of the reference; default: the table's.
         treadmill_speed: m/s to add forwards (x), for a person who stays on a treadmill.
         source: provenance, added to the table's.
+        cutoff_hz: of the low-pass, if that of the new rate is not lower.
 
     Raises:
         FileError: a pelvis coordinate is missing, a column is not in rad or m, or the recording is too short.
@@ -88,7 +90,7 @@ def from_opensim(
     angles = np.array([unit == "rad" for unit in table.units])
     # a turn more or less would be filtered as if it had been made
     unwrapped = np.where(angles, np.unwrap(table.values, axis=0), table.values)
-    mapped = opensim_qpos(replace(table, values=unwrapped).resample(dt), model)
+    mapped = opensim_qpos(replace(table, values=unwrapped).resample(dt, cutoff_hz), model)
     qpos = mapped.qpos
     qpos[:, 0] += treadmill_speed * dt * np.arange(len(qpos))
     qpos[:, 2] -= np.percentile(lowest_foot_heights(model, qpos), 2)  # one offset onto the floor

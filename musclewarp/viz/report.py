@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from musclewarp.evaluation.evaluator import SuccessRule
 from musclewarp.evaluation.metrics import relative_site_error
 from musclewarp.evaluation.trial import Trial
-from musclewarp.files import write_text
 from musclewarp.models import MuscleModel
 from musclewarp.viz import plots
+from musclewarp.viz.page import format_number, html_table, key_value_table, png_figure, write_page
 
 CONTROLLERS = ("policy", "untrained", "zero_excitation")
 _SHOWN_CLIPS = 3
@@ -32,14 +29,6 @@ _METRICS = (  # key of `evaluation.metrics.summarize`, how a person reads it, fa
     ("joint_error_rad", "joint error (degrees)", 180.0 / math.pi, 2),
     ("joint_velocity_error_rad_s", "joint velocity error (rad/s)", 1.0, 3),
 )
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 860px; margin: 2em auto; padding: 0 1em; }
-h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; } h3 { font-size: 1em; overflow-wrap: anywhere; }
-table { border-collapse: collapse; width: 100%; } td, th { padding: .25em .6em; border-bottom: 1px solid #ddd; }
-th { text-align: left; font-weight: 600; } td { overflow-wrap: anywhere; }
-td.n, th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-figure { margin: 1em 0; } figcaption, .note { color: #555; font-size: .9em; } img, video { max-width: 100%; }
-"""
 
 
 def write_report(
@@ -74,32 +63,7 @@ def write_report(
         "<h2>Provenance</h2>",
         _provenance(model, context),
     ]
-    page = "\n".join(part for part in parts if part)
-    title = escape(f"musclewarp: {model.name}")
-    return write_text(
-        path,
-        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{title}</title>"
-        f"<meta name='viewport' content='width=device-width'><style>{_STYLE}</style></head>\n<body>\n{page}\n"
-        "</body></html>\n",
-    )
-
-
-def format_number(value: object, factor: float = 1.0, decimals: int = 2) -> str:
-    """`value * factor` to so many decimals; 'none' for what is missing or not finite."""
-    if not isinstance(value, (int, float, np.number)) or not math.isfinite(float(value)):
-        return "none"
-    return f"{factor * float(value):.{decimals}f}"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """The first column holds names, the others numbers; everything is escaped here."""
-
-    def row(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(
-            f"<{tag}{' class=n' if i else ''}>{escape(cell)}</{tag}>" for i, cell in enumerate(cells)
-        ) + "</tr>"  # fmt: skip
-
-    return f"<table>{row(header, 'th')}{''.join(row(cells, 'td') for cells in rows)}</table>"
+    return write_page(path, f"musclewarp: {model.name}", parts)
 
 
 def _summary_table(result: Mapping[str, Any], names: Sequence[str]) -> str:
@@ -109,7 +73,7 @@ def _summary_table(result: Mapping[str, Any], names: Sequence[str]) -> str:
     for key, label, factor, decimals in _METRICS[2:]:  # success and coverage mean nothing over survived frames
         survived = [(result[name].get("survived") or {}).get(key) for name in names]
         rows.append([f"{label}, survived frames", *(format_number(value, factor, decimals) for value in survived)])
-    return _table(["", *(name.replace("_", " ") for name in names)], rows)
+    return html_table(["", *(name.replace("_", " ") for name in names)], rows)
 
 
 def _rule_note(model: MuscleModel) -> str:
@@ -127,7 +91,7 @@ def _clip_table(clips: Sequence[Mapping[str, Any]]) -> str:
         for clip in clips
     ]
     short = ("success", "coverage", "site error (cm)", "to recording (cm)", "joints (degrees)", "joints (rad/s)")
-    return _table(["clip (policy)", *short], rows)
+    return html_table(["clip (policy)", *short], rows)
 
 
 def _clip_figures(model: MuscleModel, trials: Mapping[str, Sequence[Trial]]) -> list[str]:
@@ -146,16 +110,8 @@ def _clip_figures(model: MuscleModel, trials: Mapping[str, Sequence[Trial]]) -> 
         if trial.feet:
             makers.append(("Ground reaction force of the policy.", lambda t=trial: plots.ground_reaction(t)))
         parts.append(f"<h3>{escape(trial.clip)}</h3>")
-        parts += [_image(make(), caption) for caption, make in makers]
+        parts += [png_figure(make(), caption) for caption, make in makers]
     return parts
-
-
-def _image(figure: Figure, caption: str) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    text = escape(caption, quote=True)
-    return f"<figure><img alt='{text}' src='data:image/png;base64,{data}'><figcaption>{text}</figcaption></figure>"
 
 
 def _video(video: Path, page: Path) -> str:
@@ -176,10 +132,4 @@ def _provenance(model: MuscleModel, context: Mapping[str, object]) -> str:
         **context,
     }
 
-    def text(value: object) -> str:
-        return "none" if value is None or (isinstance(value, float) and not math.isfinite(value)) else str(value)
-
-    cells = "".join(
-        f"<tr><th>{escape(str(key))}</th><td>{escape(text(value))}</td></tr>" for key, value in rows.items()
-    )
-    return f"<table>{cells}</table>"
+    return key_value_table(rows)

@@ -93,7 +93,7 @@ def test_report_shows_the_worst_clip_first(page):
 
 
 def test_report_shows_at_most_three_clips(model, make_trial, tmp_path, monkeypatch):
-    monkeypatch.setattr("musclewarp.viz.report._image", lambda figure, caption: "")  # drawing is slow
+    monkeypatch.setattr("musclewarp.viz.report.png_figure", lambda figure, caption: "")  # drawing is slow
     trials = {"policy": [make_trial(model, clip=f"clip{i}", offset=0.1 * i) for i in range(5)]}
     result = {"policy": summarize(trials["policy"]), "clips": []}
     page = write_report(tmp_path / "r.html", model, result, trials, None, {}).read_text()

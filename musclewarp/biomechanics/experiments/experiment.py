@@ -148,7 +148,7 @@ class Experiment:
         """When events of this kind and side happened, in s."""
         return tuple(event.time for event in self.events if event.kind == kind and event.side == side)
 
-    def reference(self, model: MuscleModel, dt: float | None = None) -> Reference:
+    def reference(self, model: MuscleModel, dt: float | None = None, cutoff_hz: float = np.inf) -> Reference:
         """The movement as a reference of `model`, see `retarget.opensim.from_opensim`; off its treadmill.
 
         Raises:
@@ -157,7 +157,7 @@ class Experiment:
         if self.kinematics is None:
             raise FileError(f"experiment '{self.name}' has no kinematics")
         source = {"experiment": self.name, "licence": self.licence, "citation": self.citation}
-        return from_opensim(self.kinematics, model, dt, self.name, self.treadmill_speed, source)
+        return from_opensim(self.kinematics, model, dt, self.name, self.treadmill_speed, source, cutoff_hz)
 
 
 def coordinates(table: Table, knee_extension_positive: bool = False, flip: Iterable[str] = ()) -> Table:
