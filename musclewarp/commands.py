@@ -43,7 +43,7 @@ _ROWS = (  # metric, how a person reads it, factor
 )
 
 
-def _load_named(name: str, physics: PhysicsConfig) -> MuscleModel:
+def load_named(name: str, physics: PhysicsConfig) -> MuscleModel:
     """The model that files call `name`, with "_fingers" behind it where it has them."""
     return load_model(name.removesuffix("_fingers"), name.endswith("_fingers"), physics)
 
@@ -52,7 +52,7 @@ def loop_reference(path: Path, out: Path, times: tuple[float, float] | None = No
     """Write the part of a reference that repeats as a loop, by default the best from heel strike to heel strike."""
     recording = Reference.load(path)
     name, dt = recording.model, recording.dt
-    model = _load_named(name, PhysicsConfig(dt / 4, substeps=4))
+    model = load_named(name, PhysicsConfig(dt / 4, substeps=4))
     loop_name = out.name.removesuffix(SUFFIX)
     loop = cut_loop(model, recording, times, straight=straight, name=loop_name)
     loop.save(out)
@@ -149,7 +149,7 @@ def replay_dump(dump: Path, engine_name: str | None = None) -> int:
     arrays, header = load_dump(dump)
     physics = PhysicsConfig(float(str(header["timestep"])), int(str(header["substeps"])))
     name = str(header["model"])
-    model = _load_named(name, physics)
+    model = load_named(name, physics)
     check_dump_model(arrays, header, model)
     engine_name = engine_name or str(header["engine"])
     engine = make_engine(engine_name, model, 1, varied=varied_fields(arrays))

@@ -78,6 +78,7 @@ def run_trials(
     name: str,
     on_step: Callable[[int, int], None] | None = None,
     seconds: float | None = None,
+    seed: int = 0,
 ) -> list[Trial]:
     """One trial per clip under `controller`; frames after a failure are recorded too.
 
@@ -89,6 +90,7 @@ def run_trials(
         name: of the controller.
         on_step: called with (done, total), control steps of all batches.
         seconds: for which a loop is followed; default: one cycle.
+        seed: of what the config leaves to chance, such as motor noise.
 
     Raises:
         ConfigError: `seconds` is less than a control step.
@@ -105,7 +107,7 @@ def run_trials(
     steps = [max(lengths[clip] for clip in batch.tolist()) - 1 for batch in batches]
     done = 0
     for clips, count in zip(batches, steps, strict=True):
-        env = ImitationEnv(unlimited, library.device, model=model, library=library, worlds=len(clips))
+        env = ImitationEnv(unlimited, library.device, model=model, library=library, worlds=len(clips), seed=seed)
         recorder = _Recorder(env, SuccessRule.of(model))
         current = env.reset_to(clips, torch.zeros_like(clips))
         recorder.record()
