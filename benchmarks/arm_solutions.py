@@ -2,36 +2,39 @@
 
     python benchmarks/arm_solutions.py --out runs/arm_solutions
 
-They differ in their seed and in what muscle activation costs them; one earns by it, and holds its arms stiffly. Each
-learns for a minute or two on one core. What is learned lies in OUT/NAME/policy.safetensors; `--ship` puts it into
+They differ in their seed, in what muscle activation costs them, and in the stretch reflex that they begin with: one
+earns by activation and begins with a strong reflex, so that antagonists pull against each other. Each learns for a
+minute and a half on one core. What is learned lies in OUT/NAME/policy.safetensors; `--ship` puts it into
 data/checkpoints/arms/.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
+from musclewarp.learning.policy import load_policy
+
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "data" / "checkpoints" / "arms"
-WAYS = {  # name: seed, and what a mean squared activation of 1 costs, where perfect tracking earns 1
-    "seed_1": (1, 0.1),
-    "seed_2": (2, 0.1),
-    "thrifty": (3, 10.0),
-    "stiff": (4, -3.0),
+WAYS = {  # name: seed; what a mean squared activation of 1 costs, where perfect tracking earns 1; gain of the reflex
+    "seed_1": (1, 0.1, 1.5),
+    "seed_2": (2, 0.1, 1.5),
+    "thrifty": (3, 10.0, 1.5),
+    "stiff": (4, -3.0, 6.0),
 }
 
 
 def command(name: str, out: Path, frames: int) -> list[str]:
     """What trains one of `WAYS`."""
-    seed, cost = WAYS[name]
+    seed, cost, reflex = WAYS[name]
     return [
         *(sys.executable, "-m", "musclewarp.train", "fit", "--config", str(ROOT / "configs" / "bimanual_cpu.yaml")),
         *("--env.references", str(out / "refs"), "--out", str(out / name), "--seed_everything", str(seed)),
-        *("--env.rewards.activation_energy.weight", str(cost)),
+        *("--env.rewards.activation_energy.weight", str(cost), "--ppo.reflex", str(reflex)),
         *("--ppo.hidden", "[64,64]", "--ppo.total_frames", str(frames)),
     ]
 
@@ -47,9 +50,10 @@ def main() -> None:
     for step in (retarget, *(command(name, options.out, options.frames) for name in WAYS)):
         subprocess.run(step, check=True)
     if options.ship:
-        SHIPPED.mkdir(parents=True, exist_ok=True)
         for name in WAYS:
-            shutil.copyfile(options.out / name / "policy.safetensors", SHIPPED / f"{name}.safetensors")
+            policy = load_policy(options.out / name / "policy.safetensors")
+            env = dataclasses.replace(policy.env, references="refs", dump_folder="")  # no folder of this machine
+            dataclasses.replace(policy, env=env).save(SHIPPED / f"{name}.safetensors")
 
 
 if __name__ == "__main__":

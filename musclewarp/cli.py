@@ -122,7 +122,9 @@ def _parser() -> argparse.ArgumentParser:
     text = "Write trials as the rollout archive (.npz) that MuscleMimic's evaluation kit, mm-evalkit, reads."
     sub = actions.add_parser("export", help=text, description=text)
     sub.set_defaults(run=_export_trials)
-    sub.add_argument("trials", nargs="+", type=Path, metavar="PATH", help="trials, or folders of them; one episode each")
+    sub.add_argument(
+        "trials", nargs="+", type=Path, metavar="PATH", help="trials, or folders of them; one episode each"
+    )
     sub.add_argument("--format", choices=["mm-evalkit"], default="mm-evalkit", help="mm-evalkit (default)")
     sub.add_argument("--out", type=Path, required=True, help="the file to write, NAME.npz")
     sub.add_argument("--motion-group", help="the kit's name of the list of motions, such as GAIT120_TESTING")

@@ -17,7 +17,7 @@ does not read:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from musclewarp.dynamics.simulated import simulated_moments
 from musclewarp.errors import ConfigError, FileError, SignalError
 from musclewarp.evaluation.trial import Trial
 from musclewarp.files import write_atomically
-from musclewarp.models import MuscleModel, load_model
+from musclewarp.models import MuscleModel, myo
 from musclewarp.motion import rotations
 
 _DT = 0.01  # s, the only one that the kit takes
@@ -69,8 +69,8 @@ def export_mm_evalkit(
     ids = range(len(trials)) if motions is None else motions
     if not trials or len(ids) != len(trials):
         raise ConfigError(f"{len(ids)} places of motions for {len(trials)} trials: give each trial one")
-    muscles = tuple(model.muscles.index) if body else tuple(load_model("bimanual", fingers=True).muscles.index)
     m = model.mj_model
+    muscles = tuple(model.muscles.index) if body else tuple(a.name for a in myo.load_spec("bimanual").actuators)
     arrays: dict[str, Any] = {
         "n_episodes": len(trials),
         "dt": _DT,
@@ -93,17 +93,17 @@ def export_mm_evalkit(
                 f"trial of '{trial.clip}' is of '{trial.model}' ({trial.model_hash[:8]}), not of this '{model.name}' "
                 f"({model.hash[:8]}): export it with the musclemimic-models that it was recorded with"
             )
-        values = {"traj_id": motion, "clip": trial.clip} | _episode(model, trial, muscles)
+        values = {"traj_id": motion, "clip": trial.clip, **_episode(model, trial, muscles)}
         arrays |= {f"episode_{episode}_{key}": value for key, value in values.items()}
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as file:  # given a name, numpy would append a suffix to one without .npz
-            np.savez_compressed(file, **{key: np.asarray(value) for key, value in arrays.items()})
+            np.savez_compressed(file, **arrays)
 
     return write_atomically(path, write)
 
 
-def _episode(model: MuscleModel, trial: Trial, muscles: Sequence[str]) -> Mapping[str, Any]:
+def _episode(model: MuscleModel, trial: Trial, muscles: Sequence[str]) -> dict[str, Any]:
     """What the archive holds of one trial."""
     if trial.num_frames < 2:
         raise SignalError(f"trial of '{trial.clip}' has {trial.num_frames} frame; an episode needs two")

@@ -220,7 +220,10 @@ def test_the_command_writes_what_the_solutions_are(trial, motion, tmp_path, caps
     assert main([*arguments, "--costs", str(reference), "--out", str(tmp_path / "out")]) == 0
     assert "6 solutions of one motion" in capsys.readouterr().out
     with open(tmp_path / "out" / "distances.csv") as file:
-        rows = {(row["modality"], row["first"], row["second"]): float(row["distance"] or "nan") for row in csv.DictReader(file)}
+        rows = {
+            (row["modality"], row["first"], row["second"]): float(row["distance"] or "nan")
+            for row in csv.DictReader(file)
+        }
     assert {first for _, first, _ in rows} == {"soft", "stiff", *COSTS}
     assert rows["joint angle", "soft", "cost a³"] < 1e-5 < rows["activation", "stiff", "stiff"] < 0.1
     assert rows["activation", "soft", "stiff"] > 0.5
