@@ -41,6 +41,11 @@ def compare_solutions(paths: Sequence[Path], out: Path, costs: Path | None = Non
         reference = Reference.load(costs)
         model = load_named(reference.model, PhysicsConfig(reference.dt / 4, substeps=4))
         reference.check_model(model, costs)
+        clips = {trials[0].clip for trials in groups.values()}
+        if clips - {reference.name}:
+            raise ConfigError(
+                f"{costs} is '{reference.name}', the trials are of {', '.join(clips)}: compare one motion"
+            )
         solutions += cost_solutions(model, reference)
     space = solution_space(solutions)
     tables = {"solution_space": space.table().reset_index()}

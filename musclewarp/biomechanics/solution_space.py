@@ -233,7 +233,7 @@ def _compare(kind: str, signals: Sequence[Floats]) -> Modality:
         kind,
         channels,
         np.cumsum(_shares(np.linalg.svd(rows, compute_uv=False))),
-        np.array([[_apart(x, y) for y in signals] for x in signals]) / unit,
+        np.array([[_apart(x, y, i == j) for j, y in enumerate(signals)] for i, x in enumerate(signals)]) / unit,
         left[:, :2] * size[:2] / (unit * np.sqrt(frames)),
         _shares(size)[:2],
     )
@@ -244,12 +244,9 @@ def _shares(singular: Floats) -> Floats:
     return variance / variance.sum() if variance.sum() > 0.0 else variance
 
 
-def _apart(first: Floats, second: Floats) -> float:
-    """Root mean square over time of |x - y|, over all pairs of repetitions, of two others where `first is second`."""
-    apart = [
-        np.square(x - y).sum(axis=1).mean()
-        for i, x in enumerate(first)
-        for j, y in enumerate(second)
-        if first is not second or i < j
-    ]
-    return float(np.sqrt(np.mean(apart))) if apart else float("nan")
+def _apart(first: Floats, second: Floats, same: bool) -> float:
+    """Root mean square over time of |x - y|, over all pairs of repetitions; of a solution and the `same`, of others."""
+    pairs = [(x, y) for i, x in enumerate(first) for j, y in enumerate(second) if not same or i < j]
+    if not pairs:
+        return float("nan")
+    return float(np.sqrt(np.mean([np.square(x - y).sum(axis=1).mean() for x, y in pairs])))

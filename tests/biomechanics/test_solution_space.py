@@ -72,6 +72,12 @@ def test_unrelated_movements_are_one_apart_and_equal_ones_not_at_all():
     np.testing.assert_allclose(space.modalities[0].distances[[0, 0], [1, 2]], [1.0, 0.0], atol=1e-12)
 
 
+def test_one_array_in_two_solutions_is_no_repetition():
+    values = latent(2)[None]
+    (found,) = solution_space([one("a", values), one("b", values)]).modalities
+    np.testing.assert_array_equal(found.distances, [[np.nan, 0.0], [0.0, np.nan]])
+
+
 @given(scale=st.floats(1e-3, 1e3), offset=st.floats(-10, 10))
 @settings(max_examples=20, deadline=None)
 def test_distances_and_components_do_not_depend_on_the_unit(scale, offset):
@@ -228,6 +234,14 @@ def test_the_command_writes_what_the_solutions_are(trial, motion, tmp_path, caps
     assert rows["joint angle", "soft", "cost a³"] < 1e-5 < rows["activation", "stiff", "stiff"] < 0.1
     assert rows["activation", "soft", "stiff"] > 0.5
     assert all((tmp_path / "out" / f"{name}.png").stat().st_size > 5000 for name in FIGURES)
+
+
+def test_costs_of_another_motion_are_refused(trial, motion, tmp_path, capsys):
+    trial(0.1).save(tmp_path / f"a{SUFFIX}")
+    other = dataclasses.replace(motion, name="large").save(tmp_path / "large.ref.safetensors")
+    arguments = ["trials", "solution-space", str(tmp_path / f"a{SUFFIX}"), "--costs", str(other)]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    assert "'large', the trials are of small" in capsys.readouterr().err
 
 
 def test_an_empty_folder_is_explained(tmp_path, capsys):
