@@ -10,9 +10,10 @@ does not read:
   quadriceps does through the kneecap, whose coordinates are coupled to the knee's. Beside them: `net_joint_moments`,
   over the independent coordinates, of muscles, passive tissue and limits together.
 - `touch_observations` and `force_sensor_values` stand for MuJoCo touch sensors, which add the normal forces inside a
-  box around the heel and another around the toes. The kit adds both and takes the sum for the vertical ground reaction
-  force. Here that sum is the vertical force on the whole foot, in the column of the heel, and that of the toes is
-  zero. Beside them: `foot_forces`, with their horizontal part.
+  box around the heel and another around the toes, and miss contacts that lie at the faces of these (standing flat,
+  two thirds of the force). The kit adds both and takes the sum for the vertical ground reaction force. Here that sum
+  is the vertical force on the whole foot, in the column of the heel, and that of the toes is zero. Beside them:
+  `foot_forces`, with their horizontal part.
 """
 
 from __future__ import annotations
