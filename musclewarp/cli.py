@@ -138,6 +138,26 @@ def _parser() -> argparse.ArgumentParser:
     text = "which part of an experiment that has many, such as subject=4 trial=walk_45"
     sub.add_argument("--select", nargs="+", type=_selection, default=[], metavar="KEY=VALUE", help=text)
 
+    sub = commands.add_parser("trials", help="Recorded episodes: how solutions of one motion differ, export to peers.")
+    actions = sub.add_subparsers(dest="action", required=True, metavar="ACTION")
+    text = "Compare solutions of one motion: principal components and distances of activations, forces and angles."
+    sub = actions.add_parser("solution-space", help=text, description=text)
+    sub.set_defaults(run=_solution_space)
+    sub.add_argument("solutions", nargs="*", type=Path, metavar="PATH", help="a trial, or a folder of its repetitions")
+    sub.add_argument("--costs", type=Path, metavar="REFERENCE", help="add what static optimisation finds for it")
+    sub.add_argument("--out", type=Path, required=True, help="folder for the tables (CSV) and figures (PNG)")
+    text = "Write trials as the rollout archive (.npz) that MuscleMimic's evaluation kit, mm-evalkit, reads."
+    sub = actions.add_parser("export", help=text, description=text)
+    sub.set_defaults(run=_export_trials)
+    sub.add_argument(
+        "trials", nargs="+", type=Path, metavar="PATH", help="trials, or folders of them; one episode each"
+    )
+    sub.add_argument("--format", choices=["mm-evalkit"], default="mm-evalkit", help="mm-evalkit (default)")
+    sub.add_argument("--out", type=Path, required=True, help="the file to write, NAME.npz")
+    sub.add_argument("--motion-group", help="the kit's name of the list of motions, such as GAIT120_TESTING")
+    text = "place of each episode's motion in that list (default: 0, 1, ...)"
+    sub.add_argument("--motions", nargs="+", type=int, metavar="INDEX", help=text)
+
     sub = command("replay", _replay, "Take the step again that broke a quarantined world.")
     sub.add_argument("dump", type=Path, help="a file that training wrote when a world left the finite numbers")
     sub.add_argument("--engine", help="native or warp (default: the one it failed on)")
@@ -238,6 +258,18 @@ def _loop(options: argparse.Namespace) -> int:
 
     loop_reference(options.reference, options.out, options.times and tuple(options.times), options.straight)
     return 0
+
+
+def _solution_space(options: argparse.Namespace) -> int:
+    from musclewarp.trials import compare_solutions
+
+    return compare_solutions(options.solutions, options.out, options.costs)
+
+
+def _export_trials(options: argparse.Namespace) -> int:
+    from musclewarp.trials import export_trials
+
+    return export_trials(options.trials, options.out, options.motion_group, options.motions)
 
 
 def _replay(options: argparse.Namespace) -> int:

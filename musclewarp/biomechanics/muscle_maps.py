@@ -42,6 +42,8 @@ SITES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "gastrocnemius_lateralis": ("gaslat",),
         "gastrocnemius": ("gasmed", "gaslat"),
         "soleus": ("soleus",),
+        "soleus_medialis": ("soleus",),  # models have one soleus for both of its sides
+        "soleus_lateralis": ("soleus",),
         "deltoideus_anterior": ("DELT1",),
         "deltoideus_medius": ("DELT2",),
         "deltoideus_posterior": ("DELT3",),

@@ -86,6 +86,7 @@ def run_trials(
     on_step: Callable[[int, int], None] | None = None,
     seconds: float | None = None,
     starts: Sequence[tuple[int, int]] | None = None,
+    seed: int = 0,
 ) -> list[Trial]:
     """One trial per start under `controller`; frames after a failure are recorded too.
 
@@ -98,6 +99,7 @@ def run_trials(
         on_step: called with (done, total), control steps of all batches.
         seconds: for which a loop is followed; default: one cycle.
         starts: index of the clip, and its frame, at which each trial starts; default: every clip from its first.
+        seed: of what the config leaves to chance, such as motor noise.
 
     Raises:
         ConfigError: `seconds` is less than a control step.
@@ -115,7 +117,7 @@ def run_trials(
     batches = torch.arange(len(starts)).split(_LARGEST_BATCH)
     total, done = sum(int(counts[batch].max()) - 1 for batch in batches), 0
     for batch in batches:
-        env = ImitationEnv(unlimited, library.device, model=model, library=library, worlds=len(batch))
+        env = ImitationEnv(unlimited, library.device, model=model, library=library, worlds=len(batch), seed=seed)
         recorder = _Recorder(env, SuccessRule.of(model))
         current = env.reset_to(clips[batch], frames[batch])
         recorder.record()

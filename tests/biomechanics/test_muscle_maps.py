@@ -6,6 +6,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from musclewarp.biomechanics.experiments import gait120, wang2023
 from musclewarp.biomechanics.muscle_maps import CHANNELS, SITES, map_sites, split_side
 from musclewarp.errors import ModelError
 
@@ -112,6 +113,12 @@ def test_every_channel_of_the_experiments_has_a_site(data_root, experiment, file
     header = (data_root / "experimental" / experiment / file).read_text().splitlines()[skip]
     columns = header.replace(",", "\t").split("\t")
     assert columns == ["time", *CHANNELS[experiment]]
+
+
+def test_every_electrode_of_gait120_and_wang_has_a_site(body):
+    sites = [*gait120.MUSCLES.values(), *wang2023.MUSCLES]
+    found = dict(zip(sites, map_sites(sites, "right", *muscles_of(body)).muscles))
+    assert found["soleus_medialis"] == found["soleus_lateralis"] == found["soleus"] == ("soleus_r",)
 
 
 def test_a_signal_is_the_peak_force_weighted_mean_of_activations():
