@@ -34,8 +34,7 @@ def compare_solutions(paths: Sequence[Path], out: Path, costs: Path | None = Non
         same_motion({name: trials[0] for name, trials in groups.items()})
     solutions = [trial_solution(name, trials) for name, trials in groups.items()]
     if costs is not None:
-        from musclewarp.models import load_named
-        from musclewarp.models import PhysicsConfig
+        from musclewarp.models import PhysicsConfig, load_named
         from musclewarp.references.reference import Reference
 
         reference = Reference.load(costs)
@@ -82,8 +81,7 @@ def export_trials(
 ) -> int:
     """Write trials, or folders of them, of one model as a rollout archive: see `biomechanics.mm_evalkit`."""
     from musclewarp.biomechanics.mm_evalkit import export_mm_evalkit
-    from musclewarp.models import load_named
-    from musclewarp.models import PhysicsConfig
+    from musclewarp.models import PhysicsConfig, load_named
 
     trials = [trial for path in paths for trial in load_trials(path)]
     model = load_named(trials[0].model, PhysicsConfig(trials[0].dt / 4, substeps=4))

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 
-from musclewarp import commands, retargeting
+from musclewarp import commands, models, retargeting
 from musclewarp.cli import main
 from musclewarp.envs import EnvConfig, imitation
 from musclewarp.evaluation.trial import Trial
@@ -48,7 +48,7 @@ def quick_load():
 def quiet(quick_load, monkeypatch, tmp_path):
     """Every test in a folder of its own, with models that are compiled once."""
     monkeypatch.chdir(tmp_path)
-    for module in (commands, folder, imitation):
+    for module in (commands, folder, imitation, models):
         monkeypatch.setattr(module, "load_model", quick_load)
 
 
