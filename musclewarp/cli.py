@@ -81,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--dt", type=float, default=0.02, help="seconds between frames, the control step (default: 0.02)")
     sub.add_argument("--fingers", action="store_true", help="keep the finger joints")
     sub.add_argument("--body", default="auto", help="auto (default), smpl, smplh, smplx, stand-in, or deepmimic")
+    text = "leave out the muscle activations, half of the time of a whole body"
+    sub.add_argument("--no-activations", dest="activations", action="store_false", help=text)
     sub.add_argument("--workers", type=_workers, help="processes, 0.6 GB each: auto (all cores, default) or a number")
     sub.add_argument("--overwrite", action="store_true", help="replace references of other recordings, too")
 
@@ -212,7 +214,7 @@ def _retarget(options: argparse.Namespace) -> int:
     from musclewarp.retarget.folder import Settings
     from musclewarp.retargeting import retarget_paths
 
-    settings = Settings(options.model, options.fingers, options.dt, options.body)
+    settings = Settings(options.model, options.fingers, options.dt, options.body, options.activations)
     outcomes = retarget_paths(options.clips, settings, options.out, options.workers, options.overwrite)
     return 2 if any(outcome.error for outcome in outcomes) else 0
 

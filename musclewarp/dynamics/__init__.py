@@ -9,8 +9,10 @@ from musclewarp.dynamics.moment_arms import MomentArms
 from musclewarp.dynamics.redundancy import Balance, Redundancy, balance, balance_to_the_end
 from musclewarp.dynamics.static_optimization import (
     Criterion,
+    MuscleProblems,
     StaticOptimization,
     muscle_effects,
+    muscle_problems,
     optimize_activations,
 )
 
@@ -21,6 +23,7 @@ __all__ = [
     "Inertia",
     "InverseDynamics",
     "MomentArms",
+    "MuscleProblems",
     "Redundancy",
     "StaticOptimization",
     "accelerations",
@@ -31,5 +34,6 @@ __all__ = [
     "inertia",
     "inverse_dynamics",
     "muscle_effects",
+    "muscle_problems",
     "optimize_activations",
 ]

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import mujoco
 import numpy as np
+import scipy.signal
 import torch
 from numpy.typing import NDArray
 
@@ -51,12 +52,13 @@ class Inertia(NamedTuple):
     damping: Floats
 
 
-def accelerations(qpos: Floats, dt: float, model: MuscleModel | None = None) -> Floats:
+def accelerations(qpos: Floats, dt: float, model: MuscleModel | None = None, cutoff_hz: float = np.inf) -> Floats:
     """Accelerations `(T, nv)` of postures `(T, nq)`, `dt` s apart, of `model` if it has a free root.
 
     The compact second difference (q_{t+1} - 2 q_t + q_{t-1}) / dt^2; the ends repeat their neighbours', and fewer than
     three postures do not accelerate. A free root turns by rotation vectors, which are the same in both frames that they
-    lead between.
+    lead between. Second differences are mostly noise at high frequencies: a `cutoff_hz` below the Nyquist limit is that
+    (-6 dB) of a zero-phase Butterworth low-pass of second order, there and back.
     """
     if model is None:
         steps = np.diff(qpos, axis=0)
@@ -66,7 +68,11 @@ def accelerations(qpos: Floats, dt: float, model: MuscleModel | None = None) -> 
             mujoco.mj_differentiatePos(model.mj_model, step, 1.0, qpos[t], qpos[t + 1])
     if len(steps) < 2:
         return np.zeros((len(qpos), steps.shape[1]))
-    return np.pad(np.diff(steps, axis=0) / dt**2, ((1, 1), (0, 0)), mode="edge")
+    qacc = np.pad(np.diff(steps, axis=0) / dt**2, ((1, 1), (0, 0)), mode="edge")
+    if cutoff_hz >= 0.5 / dt:
+        return qacc
+    sections = scipy.signal.butter(2, cutoff_hz, fs=1 / dt, output="sos")
+    return scipy.signal.sosfiltfilt(sections, qacc, axis=0, padlen=min(round(1 / (cutoff_hz * dt)), len(qacc) - 1))
 
 
 def inverse_dynamics(

@@ -23,7 +23,8 @@ import torch
 from numpy.typing import NDArray
 
 from musclewarp.dynamics.external import ExternalForces
-from musclewarp.dynamics.ground import ground_forces
+from musclewarp.dynamics.feasibility import impossible
+from musclewarp.dynamics.ground import GroundForces, ground_forces
 from musclewarp.dynamics.inverse import inverse_dynamics
 from musclewarp.dynamics.moment_arms import MomentArms
 from musclewarp.dynamics.power_cost import balance_by_power
@@ -75,13 +76,27 @@ class StaticOptimization(NamedTuple):
 
     `activations (T, M)` in [0, 1]; `moments (T, J)` that the movement needs from muscles and, where it was not given,
     from the ground, in Nm (N for slides); `residual (T, J)`: what is produced less `moments`, the negative of the
-    reserves; `ground_force (T, F, 3)` N on each foot, world frame, zeros where the surroundings were given.
+    reserves; `ground_force (T, F, 3)` N on each foot, world frame, zeros where the surroundings were given;
+    `impossible (T,)`: whether no activations at all keep what is missing of every joint within its reserve's strength,
+    the ground doing what it does here (see `feasibility`).
     """
 
     activations: Floats
     moments: Floats
     residual: Floats
     ground_force: Floats
+    impossible: NDArray[np.bool_]
+
+
+class MuscleProblems(NamedTuple):
+    """Of T frames: the problems whose first M unknowns are activations and whose others are forces of the ground.
+
+    `redundancy`; `moments (T, J)` as in `StaticOptimization`; `ground`: None where the surroundings were given.
+    """
+
+    redundancy: Redundancy
+    moments: Floats
+    ground: GroundForces | None
 
 
 def optimize_activations(
@@ -137,26 +152,8 @@ def _optimize(
     criterion: Criterion,
     external: ExternalForces | None,
 ) -> StaticOptimization:
-    qpos, qvel, _ = movement
-    frames, muscles = len(qpos), model.mj_model.nu
-    moments = inverse_dynamics(model, *movement, external).moments
-    arms, gain, passive = muscle_effects(model, to_arms, qpos, qvel)
-    effect, upper = arms * gain[:, None], np.full((1, muscles), max_activation)
-    ground = ground_forces(model, qpos) if model.has_free_root and external is None else None
-    if ground is not None:
-        effect = np.concatenate((effect, ground.effect), axis=2)
-        upper = np.concatenate((upper, np.full((1, ground.effect.shape[2]), np.inf)), axis=1)
-    weight = np.ones_like(upper)
-    weight[0, :muscles] = _weights(model, criterion.weight)
-    scalar = np.isin(model.couplings.independent, model.joint_dofs)
-    problem = Redundancy(
-        effect=torch.from_numpy(effect),
-        goal=torch.from_numpy(moments - np.einsum("tjm,tm->tj", arms, passive)),
-        upper=torch.from_numpy(upper),
-        weight=torch.from_numpy(weight),
-        linear=torch.zeros(upper.shape, dtype=torch.float64),
-        reserve=torch.from_numpy(np.where(scalar, criterion.reserve, criterion.root_reserve)),
-    )
+    problem, moments, ground = muscle_problems(model, *movement, max_activation, criterion, external, to_arms)
+    frames, muscles = len(moments), model.mj_model.nu
     solve = SOLVERS[criterion.solver]
     if criterion.power == 2.0:
         unknowns = solve(problem, None).unknowns
@@ -167,8 +164,47 @@ def _optimize(
         edges = unknowns[:, muscles:].numpy()[..., None] * ground.force
         for foot in range(len(model.feet)):
             force[:, foot] = edges[:, ground.foot == foot].sum(axis=1)
-    activations = unknowns[:, :muscles].numpy().copy()
-    return StaticOptimization(activations, moments, -problem.missing(unknowns).numpy(), force)
+    joints = np.isin(model.couplings.independent, model.joint_dofs)
+    return StaticOptimization(
+        unknowns[:, :muscles].numpy().copy(),
+        moments,
+        -problem.missing(unknowns).numpy(),
+        force,
+        impossible(problem, joints, unknowns),
+    )
+
+
+def muscle_problems(
+    model: MuscleModel,
+    qpos: Floats,
+    qvel: Floats,
+    qacc: Floats,
+    max_activation: float = 1.0,
+    criterion: Criterion | None = None,
+    external: ExternalForces | None = None,
+    to_arms: MomentArms | None = None,
+) -> MuscleProblems:
+    """What `optimize_activations` solves, of the same arguments, for p = 2 and all frames at once."""
+    criterion, muscles = criterion or Criterion(), model.mj_model.nu
+    moments = inverse_dynamics(model, qpos, qvel, qacc, external).moments
+    arms, gain, passive = muscle_effects(model, to_arms or MomentArms(model), qpos, qvel)
+    effect, upper = arms * gain[:, None], np.full((1, muscles), max_activation)
+    ground = ground_forces(model, qpos) if model.has_free_root and external is None else None
+    if ground is not None:
+        effect = np.concatenate((effect, ground.effect), axis=2)
+        upper = np.concatenate((upper, np.full((1, ground.effect.shape[2]), np.inf)), axis=1)
+    weight = np.ones_like(upper)
+    weight[0, :muscles] = _weights(model, criterion.weight)
+    scalar = np.isin(model.couplings.independent, model.joint_dofs)
+    redundancy = Redundancy(
+        effect=torch.from_numpy(effect),
+        goal=torch.from_numpy(moments - np.einsum("tjm,tm->tj", arms, passive)),
+        upper=torch.from_numpy(upper),
+        weight=torch.from_numpy(weight),
+        linear=torch.zeros(upper.shape, dtype=torch.float64),
+        reserve=torch.from_numpy(np.where(scalar, criterion.reserve, criterion.root_reserve)),
+    )
+    return MuscleProblems(redundancy, moments, ground)
 
 
 def muscle_effects(

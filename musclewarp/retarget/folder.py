@@ -58,12 +58,14 @@ class Settings:
         fingers: keep the finger joints.
         dt: s between frames, the control step.
         body: see `load_body`.
+        activations: see `retarget`.
     """
 
     model: str = "bimanual"
     fingers: bool = False
     dt: float = 0.02
     body: str = "auto"
+    activations: bool = True
 
     def __post_init__(self) -> None:
         if not 0.0 < self.dt <= 0.08:
@@ -71,7 +73,8 @@ class Settings:
 
     def recorded(self) -> dict[str, Any]:
         """What stands in a reference, beside model and body: all that would make it another one if it changed."""
-        return {"dt": self.dt, "ik": json.loads(json.dumps(dataclasses.asdict(IKConfig()))), "musclewarp": _version()}
+        ik = json.loads(json.dumps(dataclasses.asdict(IKConfig())))
+        return {"dt": self.dt, "ik": ik, "activations": self.activations, "musclewarp": _version()}
 
 
 @dataclass(frozen=True)
@@ -239,7 +242,13 @@ class Retargeter:
         started = time.perf_counter()
         with warnings.catch_warnings(record=True) as caught:
             motion = dataclasses.replace(read_motion(clip.path), name=clip.name)
-            reference = retarget(motion, self.model, self.settings.dt, self._body(motion.gender, motion.shape_space))
+            reference = retarget(
+                motion,
+                self.model,
+                self.settings.dt,
+                self._body(motion.gender, motion.shape_space),
+                activations=self.settings.activations,
+            )
         source = {**reference.source, "place": _place(clip.path), "settings": self.settings.recorded()}
         path = dataclasses.replace(reference, source=source).save(self.out / f"{clip.name}{SUFFIX}")
         return dataclasses.replace(

@@ -10,7 +10,6 @@ import scipy.interpolate
 import scipy.signal
 from numpy.typing import NDArray
 
-from musclewarp.dynamics import accelerations, optimize_activations
 from musclewarp.errors import FileError
 from musclewarp.models import MuscleModel
 from musclewarp.motion import rotations
@@ -18,6 +17,7 @@ from musclewarp.motion.body import Body, body_of
 from musclewarp.motion.motion import Motion
 from musclewarp.references.quality import reference_quality
 from musclewarp.references.reference import Reference, make_reference
+from musclewarp.retarget.activations import with_activations
 from musclewarp.retarget.contacts import foot_contacts
 from musclewarp.retarget.feasible import solve_feasible
 from musclewarp.retarget.grounded import solve_grounded
@@ -36,14 +36,12 @@ def retarget(
     body: Body | None = None,
     config: IKConfig | None = None,
     on_iteration: Callable[[int, float], None] | None = None,
+    activations: bool = True,
 ) -> Reference:
     """Fit a person's motion to a muscle model.
 
-    The reference's quality has the numbers of `reference_quality` and `recording_quality`, and
-
-    - `ik_iterations`, `ik_converged` (1 or 0);
-    - `missing_moment_nm` (models with a fixed root): mean over frames of the largest joint moment that no activation
-      can produce.
+    The reference's quality has the numbers of `reference_quality` and `recording_quality`, `ik_iterations` and
+    `ik_converged` (1 or 0), and those of `with_activations`.
 
     Args:
         motion: the recording.
@@ -52,6 +50,7 @@ def retarget(
         body: whose skeleton `motion` drives; default: its own, see `body_of`.
         config: weights of the inverse kinematics.
         on_iteration: called with (step, cost) as the inverse kinematics proceeds.
+        activations: add those of the muscles, see `with_activations`, at some hundred frames a second for a whole body.
 
     Raises:
         FileError: the clip is too short for the control rate.
@@ -76,12 +75,9 @@ def retarget(
     recording = (person_of_size if model.has_free_root else arms_of_size)(model, body, motion)
     quality = reference_quality(model, reference)
     quality |= recording_quality(model, reference, recording, targets.rotations)
-    if not model.has_free_root:  # what stands on the ground needs the ground's forces, which a recording does not have
-        costs = optimize_activations(model, reference.qpos, reference.qvel, accelerations(reference.qpos, dt))
-        reference = replace(reference, activations=costs.activations)
-        quality["missing_moment_nm"] = float(np.abs(costs.residual).max(axis=1).mean())
     fit = {"ik_iterations": float(solution.iterations), "ik_converged": float(solution.converged)}
-    return replace(reference, quality={**quality, **fit})
+    reference = replace(reference, quality={**quality, **fit})
+    return with_activations(model, reference) if activations else reference
 
 
 def fit_postures(

@@ -35,6 +35,9 @@ QUALITY_KEYS = (
     "skate_mps",
     "recording_skate_mps",
     "jerk_ratio",
+    "missing_moment_nm",
+    "impossible_frames",
+    "missing_root_force_n",
     "frames_per_s",
 )
 FLOATING = 0.010  # m, above which a foot in stance is said to float

@@ -190,8 +190,8 @@ def test_the_longest_clips_are_begun_first(recordings, tmp_path):
 
 
 def test_what_nobody_thought_of_is_a_reason_and_stops_nothing(recordings, tmp_path, monkeypatch):
-    def divide(motion, *arguments):
-        return real(motion, *arguments) if motion.name != "top" else 1 / 0
+    def divide(motion, *arguments, **options):
+        return real(motion, *arguments, **options) if motion.name != "top" else 1 / 0
 
     real = folders.retarget
     monkeypatch.setattr(folders, "retarget", divide)
