@@ -237,3 +237,12 @@ def test_package_requires_the_models_with_a_mended_left_knee():
     [models] = [r for r in needed if r.name == "musclemimic-models" and not r.marker]
     assert "1.0.5" not in models.specifier
     assert "1.0.6" in models.specifier
+
+
+def test_no_body_turns_as_if_it_were_larger_than_a_person(arms, body):
+    """Phantom bodies of a gram: at most 0.01 kg m^2, a hundredth of what the trunk has."""
+    for model in (arms, body):
+        m = model.mj_model
+        light = m.body_mass < 0.01
+        light[m.body("thorax").id] = False
+        assert m.body_inertia[light].max() <= 0.0101
