@@ -68,16 +68,37 @@ class MuscleControl:
         """Multipliers `(N, J)` of a first step."""
         return torch.zeros(self._engine.num_worlds, len(self._reserve), device=self._engine.device)
 
-    def __call__(self, moments: torch.Tensor, multipliers: torch.Tensor) -> MuscleCommand:
-        """Excitations for the joint `moments (N, J)` in Nm, from the `multipliers (N, J)` of the step before."""
+    def __call__(
+        self,
+        moments: torch.Tensor,
+        multipliers: torch.Tensor,
+        usual: torch.Tensor | None = None,
+        known: torch.Tensor | None = None,
+    ) -> MuscleCommand:
+        """Excitations for joint moments.
+
+        Args:
+            moments: `(N, J)` Nm.
+            multipliers: `(N, J)` of the step before.
+            usual: activations `(N, M)` of the movement, deviations from which cost instead of the activations
+                themselves. What muscles produce at these comes on top of `moments`.
+            known: worlds `(N,)` that have usual activations; default: all.
+        """
         engine, parts, (gainprm, biasprm, lengthrange, dynprm) = self._engine, self.parts, self._prm.values()
         length, velocity = engine.derived["actuator_length"], engine.derived["actuator_velocity"]
         gain, passive = gain_and_bias(length, velocity, gainprm, biasprm, lengthrange, self._acc0)
+        upper, weight, linear = self._box
+        given = -passive.float()  # forces that muscles need not produce, N
+        if usual is not None:
+            usual = usual if known is None else torch.where(known[:, None], usual, 0.0)
+            given = gain.float() * usual if known is None else torch.where(known[:, None], gain.float() * usual, given)
+            linear = -parts.split_muscles(usual)
         # in units of the reserves
         arms = self._arms(self._moment, engine.qpos).mul_(self._weight)
-        pull = (arms @ parts.split_muscles(passive.float())[..., None])[..., 0]
-        goal = parts.split_joints(moments / self._reserve) - pull
-        problem = Redundancy(arms.mul_(parts.split_muscles(gain.float())[:, None]), goal, *self._box, self._one)
+        goal = parts.split_joints(moments / self._reserve) + (arms @ parts.split_muscles(given)[..., None])[..., 0]
+        problem = Redundancy(
+            arms.mul_(parts.split_muscles(gain.float())[:, None]), goal, upper, weight, linear, self._one
+        )
         start = parts.split_joints(multipliers * self._reserve)
         activations, multipliers = balance(problem, start, self._iterations)
         activation = parts.join_muscles(activations)

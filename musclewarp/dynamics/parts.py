@@ -39,7 +39,10 @@ class Parts:
         self._joint_rank, self._muscle_rank = _rank(self._joint_part), _rank(self._muscle_part)
         self.shape = (int(part.max()) + 1, int(self._joint_rank.max()) + 1, int(self._muscle_rank.max()) + 1)
         count, rows, columns = self.shape
-        to_joint, to_muscle = self._joint_part * rows + self._joint_rank, self._muscle_part * columns + self._muscle_rank
+        to_joint, to_muscle = (
+            self._joint_part * rows + self._joint_rank,
+            self._muscle_part * columns + self._muscle_rank,
+        )
         from_joint, from_muscle = np.full(count * rows, joints), np.full(count * columns, muscles)
         from_joint[to_joint], from_muscle[to_muscle] = np.arange(joints), np.arange(muscles)
         self._to_joint, self._to_muscle, self._from_joint, self._from_muscle = (

@@ -11,7 +11,7 @@ import torch
 from tensordict import TensorDict
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
-from musclewarp.envs import EnvConfig, ImitationEnv
+from musclewarp.envs import ControlConfig, EnvConfig, ImitationEnv
 from musclewarp.envs.state import State, Target
 from musclewarp.envs.terminations import body_on_floor, site_deviation
 from musclewarp.errors import ConfigError
@@ -199,15 +199,16 @@ def evaluate(
         What `--json` writes, and the trials by controller: "policy", "untrained", "zero_excitation". Each summary
         is `evaluation.metrics.summarize`; "clips" has one for each clip of the policy, with its "name".
     """
-    controllers: Mapping[str, Controller] = {
-        "policy": policy_controller(policy),
-        "untrained": policy_controller(policy.untrained()),
-        "zero_excitation": zero_excitation(model.mj_model.nu),
+    on_muscles = dataclasses.replace(policy.env, control=ControlConfig())
+    controllers: Mapping[str, tuple[EnvConfig, Controller]] = {
+        "policy": (policy.env, policy_controller(policy)),
+        "untrained": (policy.env, policy_controller(policy.untrained())),
+        "zero_excitation": (on_muscles, zero_excitation(model.mj_model.nu)),
     }
     trials = {}
-    for name, controller in controllers.items():
+    for name, (config, controller) in controllers.items():
         report = None if on_step is None else (lambda done, total, name=name: on_step(name, done, total))
-        trials[name] = run_trials(policy.env, model, library, controller, name, report, seconds)
+        trials[name] = run_trials(config, model, library, controller, name, report, seconds)
     result: dict[str, object] = {name: summarize(group) for name, group in trials.items()}
     result["clips"] = [{"name": trial.clip, **summarize([trial])} for trial in trials["policy"]]
     return result, trials

@@ -1,4 +1,4 @@
-"""Policies on excitations, and critics: TorchRL modules over plain torch networks."""
+"""Policies on excitations or joint targets, and critics: TorchRL modules over plain torch networks."""
 
 from __future__ import annotations
 
@@ -43,6 +43,18 @@ class LogitNormal(TransformedDistribution):
         return self.base_dist.entropy()
 
 
+class Gaussian(Independent):
+    """Independent normal numbers, with the arguments of `LogitNormal`."""
+
+    def __init__(self, loc: torch.Tensor, scale: torch.Tensor) -> None:
+        super().__init__(Normal(loc, scale, validate_args=False), 1, validate_args=False)
+
+    @property
+    def deterministic_sample(self) -> torch.Tensor:
+        """The mean."""
+        return self.mean
+
+
 def mlp(inputs: int, hidden: Sequence[int], outputs: int, output_gain: float) -> nn.Sequential:
     """Linear, LayerNorm, SiLU for each hidden width, then a linear layer; orthogonal weights, zero biases."""
     layers: list[nn.Module] = []
@@ -79,6 +91,8 @@ class ExcitationHead(nn.Module):
         std: standard deviation of the logits.
     """
 
+    distribution = LogitNormal
+
     def __init__(
         self,
         normalizer: ObservationNormalizer,
@@ -112,6 +126,23 @@ class ExcitationHead(nn.Module):
         return loc, self.log_std.exp().expand_as(loc)
 
 
+class TargetHead(nn.Module):
+    """Observation `(..., D)` to the distribution of joint offsets, `loc` and `scale (..., J)`; at first about none."""
+
+    distribution = Gaussian
+
+    def __init__(self, normalizer: ObservationNormalizer, joints: int, hidden: Sequence[int], std: float) -> None:
+        super().__init__()
+        self.normalizer = normalizer
+        self.network = mlp(len(normalizer.mean), hidden, joints, output_gain=0.01)
+        self.log_std = nn.Parameter(torch.full((joints,), std).log())
+
+    def forward(self, observation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`loc` and `scale` of the offsets."""
+        loc = self.network(self.normalizer(observation))
+        return loc, self.log_std.exp().expand_as(loc)
+
+
 class ValueHead(nn.Module):
     """Observation `(..., D)` to its value `(..., 1)`, in units of (1 - gamma): the mean reward to come."""
 
@@ -126,12 +157,12 @@ class ValueHead(nn.Module):
         return self.network(self.normalizer(observation)) * self.horizon
 
 
-def make_actor(head: ExcitationHead) -> ProbabilisticActor:
+def make_actor(head: ExcitationHead | TargetHead) -> ProbabilisticActor:
     """A TorchRL actor: "observation" in; "loc", "scale", "action" and its log-probability out."""
     return ProbabilisticActor(
         TensorDictModule(head, in_keys=["observation"], out_keys=["loc", "scale"]),
         in_keys=["loc", "scale"],
-        distribution_class=LogitNormal,
+        distribution_class=head.distribution,
         return_log_prob=True,
     )
 

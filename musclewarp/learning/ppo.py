@@ -19,7 +19,7 @@ from musclewarp.envs import EnvConfig, ImitationEnv
 from musclewarp.errors import ConfigError, FileError
 from musclewarp.learning.advantages import gae
 from musclewarp.learning.distributed import all_reduce_mean, world_size
-from musclewarp.learning.networks import ExcitationHead, make_actor, make_critic
+from musclewarp.learning.networks import ExcitationHead, TargetHead, make_actor, make_critic
 from musclewarp.learning.normalization import ObservationNormalizer
 from musclewarp.learning.rollouts import Rollouts
 
@@ -48,7 +48,7 @@ class PPOConfig:
         hidden: widths of the actor's and of the critic's layers.
         initial_excitation: mean excitation before learning, where the reference has no activations.
         reflex: gain of the stretch reflex before learning, see `networks.ExcitationHead`.
-        initial_std, final_std: exploration in logits, at the start and at `total_frames`, if `learn_std` is off.
+        initial_std, final_std: exploration in logits, or in actions that are joint targets, at the start and at `total_frames`, if `learn_std` is off.
         learn_std: let PPO change the exploration instead.
     """
 
@@ -97,7 +97,7 @@ class PPOConfig:
 
 # what the weights, and the units of the observations and the values, mean nothing without
 _RESUMED = {
-    "env": ("model", "fingers", "physics", "observations", "lookahead"),
+    "env": ("model", "fingers", "physics", "observations", "lookahead", "control"),
     "ppo": ("hidden", "learn_std", "gamma", "initial_excitation"),
 }
 PRIOR_TERMS = ("reference_activation", "stretch", "stretch_velocity")
@@ -118,6 +118,10 @@ class PPO(lightning.LightningModule):
     def __init__(self, env: EnvConfig | None = None, ppo: PPOConfig | None = None) -> None:
         super().__init__()
         self.env_config, self.config = env or EnvConfig(), ppo or PPOConfig()
+        if self.env_config.control.mode == "joint_targets":  # what would have no effect is refused
+            for name in ("initial_excitation", "reflex"):
+                if (value := getattr(self.config, name)) != getattr(PPOConfig, name):
+                    raise ConfigError(f"ppo.{name} is {value}; leave it out with env.control.mode 'joint_targets'")
         self.automatic_optimization = False
         self.frames = 0
         self.updates = 0
@@ -140,19 +144,22 @@ class PPO(lightning.LightningModule):
         self.rollouts = Rollouts(env, self.actor, self.config.horizon, updates, self._exhausted)
 
     def build(self, observations: int, muscles: int, columns: Mapping[str, int]) -> None:
-        """Make the networks for D observations and M muscles; `columns` as `ExcitationHead` takes them."""
+        """Make the networks for D observations and M muscles, or as many targets; `columns` as `ExcitationHead`'s."""
         config = self.config
         self.sizes = {"observations": observations, "muscles": muscles, "columns": dict(columns)}
         self.normalizer = ObservationNormalizer(observations)
-        self.head = ExcitationHead(
-            self.normalizer,
-            muscles,
-            config.hidden,
-            columns,
-            rest=config.initial_excitation,
-            reflex=config.reflex,
-            std=config.initial_std,
-        )
+        if self.env_config.control.mode == "joint_targets":
+            self.head = TargetHead(self.normalizer, muscles, config.hidden, config.initial_std)
+        else:
+            self.head = ExcitationHead(
+                self.normalizer,
+                muscles,
+                config.hidden,
+                columns,
+                rest=config.initial_excitation,
+                reflex=config.reflex,
+                std=config.initial_std,
+            )
         self.actor = make_actor(self.head)
         self.critic = make_critic(self.normalizer, config.hidden, 1.0 / (1.0 - min(config.gamma, 0.999)))
         self.head.log_std.requires_grad_(config.learn_std)
@@ -291,7 +298,7 @@ class PPO(lightning.LightningModule):
                 "kl": kl,
                 "learning_rate": rate,
                 "exploration_std": self.head.log_std.detach().exp().mean(),
-                "excitation": rollout["action"].mean(),
+                **self.env.control.take_metrics(),
                 "quarantined": self.env.quarantine.count.float(),
                 **{
                     f"faults/{kind}": count.float()
