@@ -15,6 +15,7 @@ from musclewarp.engines import Engine
 from musclewarp.kernels.muscle_curves import gain_and_bias
 
 _PARAMETERS = ("actuator_gainprm", "actuator_biasprm", "actuator_lengthrange", "actuator_dynprm")
+_SEARCHES = 2  # a further Newton step is worth more than a step of just the right length
 
 
 class MuscleCommand(NamedTuple):
@@ -100,7 +101,7 @@ class MuscleControl:
             arms.mul_(parts.split_muscles(gain.float())[:, None]), goal, upper, weight, linear, self._one
         )
         start = parts.split_joints(multipliers * self._reserve)
-        activations, multipliers = balance(problem, start, self._iterations)
+        activations, multipliers = balance(problem, start, self._iterations, _SEARCHES)
         activation = parts.join_muscles(activations)
         dynamics = dynprm.float()
         physics = engine.model.physics

@@ -26,10 +26,9 @@ class ControlConfig:
         mode: "excitations", one number in [0, 1] for every muscle, or "joint_targets", one for every independent joint:
             how far from the reference's next angle its muscles shall pull it, any number. See `JointTargets`.
         scale: rad (m for slides) of an offset of 1.
-        reserve: of each joint, in roots of its stiffness; what muscles cannot do all at once is missed where it bends
-            the body least. Small ones take more `iterations`.
-        feed_forward: let muscles do what the reference's activations would, where it knows them, and the joints' moments
-            besides.
+        reserve: r of `dynamics.redundancy`, in Nm, is this times the root of a joint's stiffness k in Nm/rad: where not
+            all moments are in reach, the sum of k error^2 is least. Small reserves take more `iterations`.
+        feed_forward: let muscles do what the reference's activations do, where it knows them, and the moments besides.
         iterations: steps of the muscle redundancy solver, each from where the step before ended.
     """
 
@@ -108,9 +107,9 @@ class JointTargets(Control):
     """An action `(N, J)` moves the targets of the independent joints; every force still comes from a muscle.
 
     Moments k (q_ref + scale action - q) + d (v_ref - v), with the reference's angles and velocities at the next step,
-    are divided among the muscles, as far as these reach, by the muscle redundancy problem at the current state. After Lee
-    et al. 2019 (ACM Trans. Graph. 38:73), whose muscle network the solver replaces. Where the reference knows its
-    activations, moments come on top of what these produce.
+    are divided among the muscles, as far as these reach, by the muscle redundancy problem at the current state. Where
+    the reference knows its activations, moments come on top of what these produce. After Lee et al. 2019 (ACM Trans.
+    Graph. 38:73), whose muscle network the solver replaces.
     """
 
     def __init__(self, config: ControlConfig, engine: Engine, library: ReferenceLibrary) -> None:

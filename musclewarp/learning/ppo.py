@@ -48,7 +48,8 @@ class PPOConfig:
         hidden: widths of the actor's and of the critic's layers.
         initial_excitation: mean excitation before learning, where the reference has no activations.
         reflex: gain of the stretch reflex before learning, see `networks.ExcitationHead`.
-        initial_std, final_std: exploration in logits, or in actions that are joint targets, at the start and at `total_frames`, if `learn_std` is off.
+        initial_std, final_std: exploration in logits, or in joint offsets, at the start and at `total_frames`, if
+            `learn_std` is off.
         learn_std: let PPO change the exploration instead.
     """
 

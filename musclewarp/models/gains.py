@@ -14,8 +14,8 @@ _FREQUENCY, _DAMPING_RATIO = 12.0, 0.7  # rad/s, of joints that the model's tabl
 def joint_gains(model: MuscleModel) -> tuple[np.ndarray, np.ndarray]:
     """Stiffness `(J,)` in Nm/rad and damping `(J,)` in Nm s/rad of the model's `joint_dofs`.
 
-    They are those of `Layout.gains`, by the beginning of the joint's name, the longest that fits. Any other joint swings
-    what hangs on it, in the default posture, at 12 rad/s with a damping ratio of 0.7: k = w^2 I, d = 2 z w I.
+    They are those of `Layout.gains`, by the beginning of the joint's name, the longest that fits. Any other joint
+    swings what hangs on it, in the default posture, at 12 rad/s with a damping ratio of 0.7: k = w^2 I, d = 2 z w I.
     """
     inertia = _inertia(model)
     stiffness, damping = _FREQUENCY**2 * inertia, 2 * _DAMPING_RATIO * _FREQUENCY * inertia
