@@ -32,8 +32,9 @@ class ImitationEnv(EnvBase):
     The action is the excitation of every muscle `(N, M)`, or an offset for every joint `(N, J)`, as `config.control`
     says. Observations are float32, concatenated from the terms of the config. An episode starts at a random frame of a
     random clip (long clips are drawn more often), on the reference's state, which satisfies the joint couplings. It is
-    `terminated` when a termination term passes its limit, or its world left the finite numbers (then the reward is 0 and
-    the observation the last finite one), and `truncated` when the clip, unless it is a loop, or `episode_seconds` ends.
+    `terminated` when a termination term passes its limit, or its world left the finite numbers (then the reward is 0
+    and the observation the last finite one), and `truncated` when the clip, unless it is a loop, or `episode_seconds`
+    ends.
 
     Besides TorchRL's keys, `step` writes `site_error (N, 1)`: mean distance of the sites to the reference relative
     to the root, m.

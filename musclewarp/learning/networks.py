@@ -43,7 +43,7 @@ class LogitNormal(TransformedDistribution):
         return self.base_dist.entropy()
 
 
-class Gaussian(Independent):
+class Gaussian(Independent[Normal]):
     """Independent normal numbers, with the arguments of `LogitNormal`."""
 
     def __init__(self, loc: torch.Tensor, scale: torch.Tensor) -> None:

@@ -11,7 +11,7 @@ import torch
 from tensordict import TensorDict
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
-from musclewarp.learning.networks import ExcitationHead, LogitNormal, make_actor, make_critic
+from musclewarp.learning.networks import ExcitationHead, LogitNormal, TargetHead, make_actor, make_critic
 from musclewarp.learning.normalization import ObservationNormalizer
 
 CASES = [(-2.0, 0.6), (0.0, 0.4), (1.5, 1.2)]
@@ -107,3 +107,17 @@ def test_actor_and_critic_speak_tensordict():
     assert ((acted["action"] > 0) & (acted["action"] < 1)).all()
     assert acted["action_log_prob"].shape == (4,)
     assert acted["state_value"].shape == (4, 1)
+
+
+def test_a_head_of_joint_targets_is_an_unbounded_gaussian_about_no_offset():
+    torch.manual_seed(0)
+    actor = make_actor(TargetHead(ObservationNormalizer(7), 3, (8,), std=0.4))
+    seen = TensorDict({"observation": torch.randn(2000, 7)}, batch_size=[2000])
+    with torch.no_grad(), set_exploration_type(ExplorationType.RANDOM):
+        acted = actor(seen.clone())
+    assert acted["loc"].abs().max() < 0.1
+    assert acted["action"].std(0) == pytest.approx([0.4] * 3, abs=0.03)
+    expected = scipy.stats.norm.logpdf(acted["action"], acted["loc"], 0.4).sum(-1)
+    np.testing.assert_allclose(acted["action_log_prob"], expected, rtol=1e-4, atol=1e-4)
+    with set_exploration_type(ExplorationType.DETERMINISTIC):
+        assert torch.equal(actor(seen.clone())["action"], acted["loc"])
