@@ -1,16 +1,20 @@
 """Moment arms over the independent coordinates, for a batch of postures, from the engines' sparse ones.
 
 Both engines compute dl/dq of every muscle as a sparse matrix of one layout, over all dofs. A coupled dof turns with its
-driver, so that its column, times the coupling's slope, belongs to the driver's (chain rule).
+driver, so that its column, times the coupling's slope, belongs to the driver's (chain rule). Limbs and trunk share no
+muscle in most models: they are parts of their own, and nothing need be computed between them.
 """
 
 from __future__ import annotations
+
+import math
 
 import mujoco
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from musclewarp.dynamics.parts import Parts
 from musclewarp.models import MuscleModel
 
 _PATH_GEOMS = (int(mujoco.mjtWrap.mjWRAP_SPHERE), int(mujoco.mjtWrap.mjWRAP_CYLINDER))
@@ -24,6 +28,10 @@ class MomentArms:
         device: where to compute.
         dtype: in which precision.
         dofs: the independent dofs `(J,)` to give arms over; default: all of them.
+        apart: give the arms part by part.
+
+    Attributes:
+        parts: which joints and muscles belong together: all, unless `apart`.
     """
 
     def __init__(
@@ -32,6 +40,7 @@ class MomentArms:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float64,
         dofs: NDArray[np.int64] | None = None,
+        apart: bool = False,
     ) -> None:
         m, couplings = model.mj_model, model.couplings
         dofs = couplings.independent if dofs is None else dofs
@@ -53,9 +62,12 @@ class MomentArms:
         def on_device(values: NDArray[np.generic], kind: torch.dtype = torch.int64) -> torch.Tensor:
             return torch.tensor(values, dtype=kind, device=device)
 
-        self._shape = (len(dofs), m.nu)
+        related = np.full((len(dofs), m.nu), not apart)
+        related[row[dof[entries]], muscle[entries]] = True
+        self.parts = Parts(related, device)
+        self._shape = self.parts.shape
         self._entries = on_device(entries)[None]
-        self._target = on_device(row[dof[entries]] * m.nu + muscle[entries])[None]
+        self._target = on_device(self.parts.place(row[dof[entries]], muscle[entries]))[None]
         self._num_direct = len(direct)
         self._coupling = on_device(coupling[dof[indirect]])
         self._driver_qpos = on_device(couplings.driver_qpos[driven])
@@ -63,10 +75,10 @@ class MomentArms:
         powers = np.arange(1, 5)
         self._slope_coefficients = on_device(couplings.coefficients[driven, 1:] * powers, dtype)
         self._dtype = dtype
-        self._arms = torch.empty(0, len(dofs) * m.nu, dtype=dtype, device=device)
+        self._arms = torch.empty(0, math.prod(self._shape), dtype=dtype, device=device)
 
     def __call__(self, moment: torch.Tensor, qpos: torch.Tensor) -> torch.Tensor:
-        """dl/dq `(N, J, M)` in m/rad (m/m for slides), in the order of `dofs`.
+        """dl/dq `(N, J, M)` in m/rad (m/m for slides), in the order of `dofs`; if apart, `(N P, J', M')` as in `parts`.
 
         The next call with as many postures overwrites it: fresh memory would take longer than all the rest.
 
@@ -83,7 +95,7 @@ class MomentArms:
         if len(self._arms) != len(values):
             self._arms = values.new_empty(len(values), self._arms.shape[1])
         self._arms.zero_().scatter_add_(1, self._target.expand(len(values), -1), values)
-        return self._arms.view(-1, *self._shape)
+        return self._arms.view(-1, *self._shape[1:])
 
 
 def _moves_muscle(m: mujoco.MjModel) -> NDArray[np.bool_]:

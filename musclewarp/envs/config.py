@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
+from musclewarp.envs.control import ControlConfig
 from musclewarp.envs.neural import NeuralConfig
 from musclewarp.envs.observations import OBSERVATIONS
 from musclewarp.envs.rewards import EFFORT, TRACKING
@@ -62,6 +63,7 @@ class EnvConfig:
         rewards: weight and scale of terms in `envs.rewards`.
         terminations: limit of terms in `envs.terminations`; an episode fails beyond it.
         episode_seconds: an episode is truncated after this time, or at the end of its clip.
+        control: what a policy's actions are, and how they become excitations.
         initial_activation: activation of every muscle at a reset, where the reference does not know it.
         neural: delay, noise and fatigue between the policy's commands and the excitations; off by default.
         variation: how far the worlds' models differ from `model`, drawn anew at every reset; off by default.
@@ -94,6 +96,7 @@ class EnvConfig:
     rewards: dict[str, RewardConfig] = field(default_factory=lambda: dict(_REWARDS))
     terminations: dict[str, float] = field(default_factory=lambda: {"site_deviation": 0.25})
     episode_seconds: float = 10.0
+    control: ControlConfig = field(default_factory=ControlConfig)
     initial_activation: float = 0.05
     variation: VariationConfig = field(default_factory=VariationConfig)
     neural: NeuralConfig = field(default_factory=NeuralConfig)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 from tensordict import TensorDict, TensorDictBase
-from torchrl.data import Binary, Bounded, Composite, Unbounded
+from torchrl.data import Binary, Composite, Unbounded
 from torchrl.envs import EnvBase
 
 from musclewarp.engines import make_engine
 from musclewarp.engines.health import Quarantine
 from musclewarp.envs import randomness
 from musclewarp.envs.config import EnvConfig
+from musclewarp.envs.control import make_control
 from musclewarp.envs.neural import NeuralPathway
 from musclewarp.envs.observations import OBSERVATIONS
 from musclewarp.envs.rewards import EFFORT, TRACKING
@@ -28,11 +29,12 @@ from musclewarp.threads import one_torch_thread
 class ImitationEnv(EnvBase):
     """N worlds of one muscle model, each following a reference.
 
-    The action `(N, M)` is the excitation of every muscle in [0, 1]. Observations are float32, concatenated from the
-    terms of the config. An episode starts at a random frame of a random clip (long clips are drawn more often), on the
-    reference's state, which satisfies the joint couplings. It is `terminated` when a termination term passes its
-    limit, or its world left the finite numbers (then the reward is 0 and the observation the last finite one), and
-    `truncated` when the clip, unless it is a loop, or `episode_seconds` ends.
+    The action is the excitation of every muscle `(N, M)`, or an offset for every joint `(N, J)`, as `config.control`
+    says. Observations are float32, concatenated from the terms of the config. An episode starts at a random frame of a
+    random clip (long clips are drawn more often), on the reference's state, which satisfies the joint couplings. It is
+    `terminated` when a termination term passes its limit, or its world left the finite numbers (then the reward is 0
+    and the observation the last finite one), and `truncated` when the clip, unless it is a loop, or `episode_seconds`
+    ends.
 
     Besides TorchRL's keys, `step` writes `site_error (N, 1)`: mean distance of the sites to the reference relative
     to the root, m.
@@ -67,6 +69,7 @@ class ImitationEnv(EnvBase):
         self.neural = NeuralPathway(config.neural, self.model, num_worlds, self.device)
         postures = self.library.some_postures().cpu().numpy()
         self.engine = make_engine(config.engine, self.model, num_worlds, self.device, self.variation.fields, postures)
+        self.control = make_control(config.control, self.engine, self.library)
         folder = Path(config.dump_folder) if config.dump_folder else None
         self.quarantine = Quarantine(self.engine, folder, config.max_quarantined_fraction)
         self._read_state = StateReader(self.engine)
@@ -121,7 +124,7 @@ class ImitationEnv(EnvBase):
             shape=n,
             device=device,
         )
-        self.action_spec = Bounded(0.0, 1.0, torch.Size((*n, self.model.mj_model.nu)), device=device)
+        self.action_spec = self.control.action_spec
         self.reward_spec = Unbounded(single, device=device)
         flag = Binary(n=1, shape=single, dtype=torch.bool, device=device)
         self.full_done_spec = Composite(
@@ -166,6 +169,7 @@ class ImitationEnv(EnvBase):
         row = self.library.index(self._clip, self._frame)
         activation = self._fill_activation(row, self.library.activation[row].to(self.engine.dtype))
         self.engine.reset(mask, *self.library.state(self._clip, self._frame), activation)
+        self.control.reset(mask)
         self.neural.reset(mask, activation)
         self._look()
         self._observations = self._observe()
@@ -180,7 +184,7 @@ class ImitationEnv(EnvBase):
 
     @one_torch_thread()
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
-        command = tensordict["action"].clamp(0.0, 1.0)
+        command = self.control(tensordict["action"], self._clip, self._frame)
         self.engine.ctrl.copy_(self.neural(command, self._seed, self._draws, self._steps))
         self.quarantine.remember()
         self.engine.step()
@@ -278,6 +282,7 @@ class ImitationEnv(EnvBase):
             live
             | {name: cursor.clone() for name, cursor in cursors.items()}
             | self.variation.state()
+            | self.control.state()
             | self.neural.state()
         )
 
@@ -285,6 +290,7 @@ class ImitationEnv(EnvBase):
         """Go on where `snapshot` was taken."""
         everyone = torch.ones_like(self._worlds, dtype=torch.bool)
         self.variation.load(state)
+        self.control.load(state)
         self.neural.load(state)
         self.variation.write(self.engine.varied)
         self.engine.reset(everyone, *(state[name].to(self.device) for name in ("qpos", "qvel", "act")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,34 +28,38 @@ _PARTS: dict[str, tuple[str | tuple[float, ...], ...]] = {  # of one instant of 
 }
 
 
-class Swap(NamedTuple):
-    """`x[..., index] * sign` is the mirror image of `x (..., D)`; twice, it is `x` again."""
+@dataclass(frozen=True, eq=False)
+class Swap:
+    """`x[..., source] * sign` is the mirror image of `x (..., D)`; twice, it is `x` again."""
 
-    index: torch.Tensor
+    source: torch.Tensor
     sign: torch.Tensor
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """The mirror image of `x (..., D)`."""
-        return x[..., self.index] * self.sign
+        return x[..., self.source] * self.sign
 
     @classmethod
     def of(cls, partner: np.ndarray, sign: np.ndarray | tuple[float, ...] = _SCALAR) -> Swap:
-        """Of things side by side, each of `len(sign)` numbers, of which the i-th has the partner `partner[i]`."""
-        signs = np.broadcast_to(np.asarray(sign), (len(partner), len(sign))) if np.ndim(sign) == 1 else sign
+        """Of things side by side, the i-th with the partner `partner[i]`, of as many numbers each as `sign` has columns.
+
+        `sign` is `(D,)`, the same for all, or `(len(partner), D)`.
+        """
+        signs = np.broadcast_to(np.asarray(sign, dtype=np.float32), (len(partner), np.shape(sign)[-1]))
         size = signs.shape[1]
-        index = (partner[:, None] * size + np.arange(size)).ravel()
-        return cls(torch.from_numpy(index), torch.from_numpy(signs.astype(np.float32).ravel()))
+        source = (partner[:, None] * size + np.arange(size)).ravel()
+        return cls(torch.from_numpy(source), torch.from_numpy(signs.ravel()))
 
     @classmethod
     def joined(cls, swaps: list[Swap]) -> Swap:
         """Of everything that `swaps` are of, side by side."""
-        starts = np.cumsum([0, *(len(swap.index) for swap in swaps)])
-        index = torch.cat([swap.index + int(start) for swap, start in zip(swaps, starts, strict=False)])
+        starts = np.cumsum([0, *(len(swap.source) for swap in swaps)])
+        index = torch.cat([swap.source + int(start) for swap, start in zip(swaps, starts, strict=False)])
         return cls(index, torch.cat([swap.sign for swap in swaps]))
 
     def to(self, device: torch.device | str) -> Swap:
         """On `device`."""
-        return Swap(self.index.to(device), self.sign.to(device))
+        return Swap(self.source.to(device), self.sign.to(device))
 
 
 class Symmetry:
@@ -77,7 +81,7 @@ class Symmetry:
             for key, names in seen.items()
             if names
         }
-        self.action = self._swaps["muscles"]
+        self.action = self._swaps["joints" if config.control.mode == "joint_targets" else "muscles"]
 
     def to(self, device: torch.device | str) -> Symmetry:
         """Itself, on `device`."""

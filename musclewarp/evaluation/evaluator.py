@@ -12,7 +12,7 @@ import torch
 from tensordict import TensorDict
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
-from musclewarp.envs import EnvConfig, ImitationEnv
+from musclewarp.envs import ControlConfig, EnvConfig, ImitationEnv
 from musclewarp.envs.state import State, Target
 from musclewarp.envs.terminations import body_on_floor, site_deviation
 from musclewarp.errors import ConfigError
@@ -225,31 +225,30 @@ def evaluate(
         is `evaluation.metrics.summarize`; "clips" has one for each clip of the policy, with its "name", and
         "episodes" the one of those from random frames, "other_engine" that on another engine, which it names.
     """
-    controllers: Mapping[str, Controller] = {
-        "policy": policy_controller(policy),
-        "untrained": policy_controller(policy.untrained()),
-        "zero_excitation": zero_excitation(model.mj_model.nu),
+    on_muscles = dataclasses.replace(policy.env, control=ControlConfig())
+    controllers: Mapping[str, tuple[EnvConfig, Controller]] = {
+        "policy": (policy.env, policy_controller(policy)),
+        "untrained": (policy.env, policy_controller(policy.untrained())),
+        "zero_excitation": (on_muscles, zero_excitation(model.mj_model.nu)),
     }
 
     def report(name: str) -> Callable[[int, int], None] | None:
         return None if on_step is None else partial(on_step, name)
 
     trials = {
-        name: run_trials(policy.env, model, library, controller, name, report(name), seconds)
-        for name, controller in controllers.items()
+        name: run_trials(config, model, library, controller, name, report(name), seconds)
+        for name, (config, controller) in controllers.items()
     }
     result: dict[str, object] = {name: summarize(group) for name, group in trials.items()}
     result["clips"] = [{"name": trial.clip, **summarize([trial])} for trial in trials["policy"]]
     if episodes:
         starts, length = random_starts(library, episodes), seconds or EPISODE_SECONDS
-        acting = controllers["policy"]
-        trials["episodes"] = run_trials(
-            policy.env, model, library, acting, "policy", report("episodes"), length, starts
-        )
+        config, acting = controllers["policy"]
+        trials["episodes"] = run_trials(config, model, library, acting, "policy", report("episodes"), length, starts)
         result["episodes"] = {"number": episodes, "seconds": length, **summarize(trials["episodes"])}
     if other_engine is not None:
-        env = dataclasses.replace(policy.env, engine=other_engine)
-        acting = controllers["policy"]
-        again = run_trials(env, model, library, acting, "policy", report(f"policy on {other_engine}"), seconds)
+        config, acting = controllers["policy"]
+        config = dataclasses.replace(config, engine=other_engine)
+        again = run_trials(config, model, library, acting, "policy", report(f"policy on {other_engine}"), seconds)
         result["other_engine"] = {"engine": other_engine, **summarize(again)}
     return result, trials

@@ -51,7 +51,8 @@ class PPOConfig:
         initial_excitation: mean excitation before learning, where the reference has no activations.
         reflex: gain of the stretch reflex before learning, see `networks.ExcitationHead`.
         distribution: of excitations, "logit_normal" or "beta".
-        initial_std, final_std: exploration in logits, at the start and at `total_frames`, if `learn_std` is off.
+        initial_std, final_std: exploration in logits, or in joint offsets, at the start and at `total_frames`, if
+            `learn_std` is off.
         learn_std: let PPO change the exploration instead.
         noise_correlation: share of the exploration's variance, in [0, 1), that muscles have in common as far as the
             network's last layer moves them together, see `networks.ExcitationHead`.

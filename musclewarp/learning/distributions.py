@@ -1,6 +1,6 @@
-"""Distributions of excitations in (0, 1): squashed Gaussians, independent or correlated, and Beta distributions.
+"""Distributions of actions: Gaussian for joint targets, squashed Gaussian or Beta for excitations in (0, 1).
 
-All take the same numbers, `loc` and `scale (..., M)`, mean and standard deviation of the excitations' logits.
+All take the same numbers, `loc` and `scale (..., A)`: mean and standard deviation, of excitations their logits'.
 """
 
 from __future__ import annotations
@@ -39,6 +39,11 @@ class CorrelatedNormal(Distribution):
         self.loc, self.scale, self.mixing = loc, scale, mixing
         super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=False)
 
+    @property
+    def deterministic_sample(self) -> torch.Tensor:
+        """The mean."""
+        return self.loc
+
     def rsample(self, sample_shape: Any = ()) -> torch.Tensor:
         """A sample that gradients flow through."""
         noise = torch.randn(
@@ -61,6 +66,23 @@ class CorrelatedNormal(Distribution):
         return self.scale.log().sum(-1) + self.mixing.diagonal().log().sum()
 
 
+class Gaussian(Independent[Normal]):
+    """Independent Gaussians, whose deterministic sample TorchRL finds."""
+
+    def __init__(self, loc: torch.Tensor, scale: torch.Tensor) -> None:
+        super().__init__(Normal(loc, scale, validate_args=False), 1, validate_args=False)
+
+    @property
+    def deterministic_sample(self) -> torch.Tensor:
+        """The mean."""
+        return self.mean
+
+
+def gaussian(loc: torch.Tensor, scale: torch.Tensor, mixing: torch.Tensor | None = None) -> Distribution:
+    """Gaussians `(..., A)`, independent, or correlated if `mixing (A, A)`, a Cholesky factor, is given."""
+    return Gaussian(loc, scale) if mixing is None else CorrelatedNormal(loc, scale, mixing)
+
+
 class LogitNormal(TransformedDistribution):
     """A Gaussian squashed by a sigmoid, with its exact density.
 
@@ -73,9 +95,7 @@ class LogitNormal(TransformedDistribution):
 
     def __init__(self, loc: torch.Tensor, scale: torch.Tensor, mixing: torch.Tensor | None = None) -> None:
         self.loc, self.scale = loc, scale
-        independent = Independent(Normal(loc, scale, validate_args=False), 1)
-        base = independent if mixing is None else CorrelatedNormal(loc, scale, mixing)
-        super().__init__(base, SigmoidTransform(), validate_args=False)
+        super().__init__(gaussian(loc, scale, mixing), SigmoidTransform(), validate_args=False)
 
     @property
     def mode(self) -> torch.Tensor:

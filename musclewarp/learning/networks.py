@@ -1,8 +1,9 @@
-"""Policies on excitations, and critics: TorchRL modules over plain torch networks."""
+"""Policies on excitations or joint targets, and critics: TorchRL modules over plain torch networks."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -11,9 +12,10 @@ from torch import nn
 from torch.distributions import Distribution
 from torchrl.modules import ProbabilisticActor, ValueOperator
 
+from musclewarp.errors import ConfigError
 from musclewarp.learning.config import PPOConfig
 from musclewarp.learning.distributed import all_reduce_mean
-from musclewarp.learning.distributions import BetaExcitation, LogitNormal
+from musclewarp.learning.distributions import BetaExcitation, LogitNormal, gaussian
 from musclewarp.learning.normalization import ObservationNormalizer
 
 
@@ -44,25 +46,87 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, output_gain: float, re
     return network
 
 
-class ExcitationHead(nn.Module):
-    """Observation `(..., D)` to the distribution of the excitations' logits, `loc` and `scale (..., M)`.
+class PolicyHead(nn.Module, ABC):
+    """Observation `(..., D)` to the distribution of an action, of which `loc` and `scale (..., A)` are the numbers.
 
-    The network corrects what a body does before it has learned anything: excite each muscle as the reference
-    suggests, and more if it is longer, or lengthens faster, than the reference says (a stretch reflex),
+    Before what the network says comes what a body does that has learned nothing, `before`.
+
+    Args:
+        normalizer: of the observation.
+        actions: A.
+        config: layers and exploration.
+        dt: s from one action to the next.
+    """
+
+    def __init__(self, normalizer: ObservationNormalizer, actions: int, config: PPOConfig, dt: float) -> None:
+        super().__init__()
+        self.normalizer, self.config = normalizer, config
+        self.kept = math.exp(-dt / config.noise_memory) if config.noise_memory else 0.0
+        self.network = mlp(len(normalizer.mean), config.hidden, actions, output_gain=0.01, residual=config.residual)
+        self.log_std = nn.Parameter(torch.full((actions,), config.initial_std).log(), requires_grad=config.learn_std)
+
+    @abstractmethod
+    def before(self, observation: torch.Tensor) -> torch.Tensor:
+        """`loc` before learning, `(..., A)` or what broadcasts to it."""
+
+    @abstractmethod
+    def density(self, loc: torch.Tensor, scale: torch.Tensor) -> Distribution:
+        """The distribution of actions."""
+
+    @abstractmethod
+    def unsquashed(self, action: torch.Tensor) -> torch.Tensor:
+        """`action (..., A)` in the space of `loc`."""
+
+    def forward(
+        self, observation: torch.Tensor, noise: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """`loc` and `scale`; `noise (..., A)`, left from the step before, displaces `loc` if given."""
+        loc = self.before(observation) + self.network(self.normalizer(observation))
+        scale = self.log_std.exp().expand_as(loc)
+        if noise is None:
+            return loc, scale
+        return loc + self.kept * noise, scale * (1 - self.kept**2) ** 0.5
+
+    def remember(self, action: torch.Tensor, loc: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """The `noise (..., A)` of the next step: what was added in this one to `loc`, which is `forward`'s.
+
+        An autoregressive process, x' = k x + sqrt(1 - k^2) s n: of standard deviation s at every instant, and given x
+        again a Gaussian, so that densities stay exact.
+        """
+        return self.unsquashed(action) - loc + self.kept * noise
+
+    def mixing(self) -> torch.Tensor | None:
+        """Cholesky factor `(A, A)` of the noise's correlations, (1 - c) 1 + c W W^T, c = `noise_correlation`; None if 0.
+
+        W is the last layer with rows of length one: what the network moves together explores together, as if the noise
+        came before that layer (after Lattice, Chiappa et al. 2023, arXiv 2305.20065).
+        """
+        share, last = self.config.noise_correlation, self.network[-1]
+        if not share:
+            return None
+        assert isinstance(last, nn.Linear)
+        rows = nn.functional.normalize(last.weight, dim=1)
+        alone = torch.eye(len(rows), dtype=rows.dtype, device=rows.device)
+        return torch.linalg.cholesky((1 - share) * alone + share * rows @ rows.T)
+
+
+class ExcitationHead(PolicyHead):
+    """Excitations of M muscles in (0, 1); `loc` and `scale` are those of their logits.
+
+    Before learning each muscle is excited as the reference suggests, and more if it is longer, or lengthens faster,
+    than the reference says (a stretch reflex),
 
         loc = logit(clip(a_ref + k stretch + d stretch_velocity)) + network(observation)
 
     where k and d, one each per muscle, are learned like any weight. Without the terms in the observation, the first
-    part is the constant `rest`.
+    part is the constant `initial_excitation`.
 
     Args:
-        normalizer: of the observation.
+        normalizer, config, dt: as `PolicyHead`'s; k in excitation per optimal fibre length before learning is
+            `config.reflex`, d a tenth of it, in s.
         muscles: M.
         columns: first of the M columns of the observation that hold "reference_activation", "stretch" and
             "stretch_velocity"; any may be missing.
-        config: layers, exploration, `rest` (`initial_excitation`), and k in excitation per optimal fibre length before
-            learning (`reflex`); d is a tenth of it, in s.
-        dt: s from one action to the next.
     """
 
     def __init__(
@@ -73,52 +137,55 @@ class ExcitationHead(nn.Module):
         config: PPOConfig,
         dt: float,
     ) -> None:
-        super().__init__()
-        self.normalizer, self.rest = normalizer, config.initial_excitation
-        self.kept = math.exp(-dt / config.noise_memory) if config.noise_memory else 0.0
-        self.network = mlp(len(normalizer.mean), config.hidden, muscles, output_gain=0.01, residual=config.residual)
-        self.log_std = nn.Parameter(torch.full((muscles,), config.initial_std).log(), requires_grad=config.learn_std)
+        super().__init__(normalizer, muscles, config, dt)
         self.columns = {name: slice(start, start + muscles) for name, start in columns.items()}
         gains = {"stretch": config.reflex, "stretch_velocity": 0.1 * config.reflex}
         self.gains = nn.ParameterDict(
             {name: nn.Parameter(torch.full((muscles,), gain)) for name, gain in gains.items() if name in columns}
         )
 
-    def forward(
-        self, observation: torch.Tensor, noise: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """`loc` and `scale` of the logits, which `noise (..., M)`, left from the step before, displaces if given."""
-        columns = self.columns
-        before = observation[..., columns["reference_activation"]] if "reference_activation" in columns else self.rest
+    def before(self, observation: torch.Tensor) -> torch.Tensor:
+        """Logits `(..., M)` of the reference's activation and the stretch reflex."""
+        columns, rest = self.columns, torch.tensor(self.config.initial_excitation, device=observation.device)
+        excitation = observation[..., columns["reference_activation"]] if "reference_activation" in columns else rest
         for name, gain in self.gains.items():
-            before = before + gain * observation[..., columns[name]]
-        if not isinstance(before, torch.Tensor):
-            before = torch.tensor(before, device=observation.device)
-        loc = torch.logit(before, eps=0.02) + self.network(self.normalizer(observation))
-        scale = self.log_std.exp().expand_as(loc)
-        if noise is None:
-            return loc, scale
-        return loc + self.kept * noise, scale * (1 - self.kept**2) ** 0.5
+            excitation = excitation + gain * observation[..., columns[name]]
+        return torch.logit(excitation, eps=0.02)
 
-    def remember(self, action: torch.Tensor, loc: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """The `noise (..., M)` of the next step: what was added to the logits in this one, where `loc` is `forward`'s.
+    def density(self, loc: torch.Tensor, scale: torch.Tensor) -> Distribution:
+        """Logit-normal or Beta."""
+        if self.config.distribution == "beta":
+            return BetaExcitation(loc, scale)
+        return LogitNormal(loc, scale, self.mixing())
 
-        An autoregressive process, x' = k x + sqrt(1 - k^2) s n: of standard deviation s at every instant, and given x
-        again a Gaussian, so that densities stay exact.
-        """
-        return torch.logit(action, eps=1e-6) - loc + self.kept * noise
+    def unsquashed(self, action: torch.Tensor) -> torch.Tensor:
+        """Logits of excitations."""
+        return torch.logit(action, eps=1e-6)
 
-    def mixing(self, share: float) -> torch.Tensor:
-        """Cholesky factor `(M, M)` of the logits' correlations (1 - share) 1 + share W W^T.
 
-        W is the last layer with rows of length one: muscles that the network moves together explore together, as if
-        the noise came before that layer (after Lattice, Chiappa et al. 2023, arXiv 2305.20065).
-        """
-        last = self.network[-1]
-        assert isinstance(last, nn.Linear)
-        rows = nn.functional.normalize(last.weight, dim=1)
-        alone = torch.eye(len(rows), dtype=rows.dtype, device=rows.device)
-        return torch.linalg.cholesky((1 - share) * alone + share * rows @ rows.T)
+class TargetHead(PolicyHead):
+    """Offsets of J joint targets, unbounded; at first about none.
+
+    Raises:
+        ConfigError: the config asks for Beta distributions.
+    """
+
+    def __init__(self, normalizer: ObservationNormalizer, joints: int, config: PPOConfig, dt: float) -> None:
+        if config.distribution == "beta":
+            raise ConfigError("ppo.distribution is beta: that is for excitations; joint targets have no bounds")
+        super().__init__(normalizer, joints, config, dt)
+
+    def before(self, observation: torch.Tensor) -> torch.Tensor:
+        """None."""
+        return torch.zeros((), device=observation.device)
+
+    def density(self, loc: torch.Tensor, scale: torch.Tensor) -> Distribution:
+        """Gaussian."""
+        return gaussian(loc, scale, self.mixing())
+
+    def unsquashed(self, action: torch.Tensor) -> torch.Tensor:
+        """Themselves."""
+        return action
 
 
 class ValueHead(nn.Module):
@@ -175,24 +242,17 @@ class ValueHead(nn.Module):
         last.bias.mul_(before[1]).add_(before[0] - self.mean).div_(self.std)
 
 
-def make_actor(head: ExcitationHead, config: PPOConfig) -> ProbabilisticActor:
+def make_actor(head: PolicyHead) -> ProbabilisticActor:
     """A TorchRL actor: "observation", and "noise" if it is there, in; "loc", "scale", "action", its log-density out."""
-
-    def density(loc: torch.Tensor, scale: torch.Tensor) -> Distribution:
-        if config.distribution == "beta":
-            return BetaExcitation(loc, scale)
-        share = config.noise_correlation
-        return LogitNormal(loc, scale, head.mixing(share) if share else None)
-
     return ProbabilisticActor(
         TensorDictModule(head, in_keys=["observation", "noise"], out_keys=["loc", "scale"]),
         in_keys=["loc", "scale"],
-        distribution_class=density,  # pyright: ignore[reportArgumentType] (it takes whatever makes a distribution)
+        distribution_class=head.density,  # pyright: ignore[reportArgumentType] (it takes whatever makes a distribution)
         return_log_prob=True,
     )
 
 
-def make_explorer(actor: ProbabilisticActor, head: ExcitationHead) -> TensorDictModuleBase:
+def make_explorer(actor: ProbabilisticActor, head: PolicyHead) -> TensorDictModuleBase:
     """`actor`, which leaves its noise in ("next", "noise"), as recurrent modules do, where exploration has a memory."""
     if not head.kept:
         return actor

@@ -21,14 +21,14 @@ from musclewarp.errors import ConfigError, FileError
 from musclewarp.learning.advantages import gae
 from musclewarp.learning.config import PPOConfig
 from musclewarp.learning.distributed import all_reduce_mean, world_size
-from musclewarp.learning.networks import ExcitationHead, ValueHead, make_actor, make_critic, make_explorer
+from musclewarp.learning.networks import ExcitationHead, TargetHead, ValueHead, make_actor, make_critic, make_explorer
 from musclewarp.learning.normalization import ObservationNormalizer
 from musclewarp.learning.optimizers import make_optimizers
 from musclewarp.learning.rollouts import Rollouts
 
 # what the weights, and the units of the observations and the values, mean nothing without
 _RESUMED = {
-    "env": ("model", "fingers", "physics", "observations", "critic_observations", "lookahead"),
+    "env": ("model", "fingers", "physics", "observations", "critic_observations", "lookahead", "control"),
     "ppo": ("hidden", "residual", "learn_std", "gamma", "initial_excitation", "distribution", "optimizer"),
 }
 PRIOR_TERMS = ("reference_activation", "stretch", "stretch_velocity")
@@ -49,6 +49,10 @@ class PPO(lightning.LightningModule):
     def __init__(self, env: EnvConfig | None = None, ppo: PPOConfig | None = None) -> None:
         super().__init__()
         self.env_config, self.config = env or EnvConfig(), ppo or PPOConfig()
+        if self.env_config.control.mode == "joint_targets":  # what would have no effect is refused
+            for name in ("initial_excitation", "reflex"):
+                if (value := getattr(self.config, name)) != getattr(PPOConfig, name):
+                    raise ConfigError(f"ppo.{name} is {value}; leave it out with env.control.mode 'joint_targets'")
         self.automatic_optimization = False
         self.frames = 0
         self.updates = 0
@@ -74,9 +78,13 @@ class PPO(lightning.LightningModule):
         self.rollouts = Rollouts(env, self.explorer, self.config.horizon, updates, self._exhausted)
 
     def build(self, observations: int, muscles: int, columns: Mapping[str, int], critic_observations: int = 0) -> None:
-        """Make the networks for D observations, M muscles, and those observations that only the critic sees.
+        """Make the networks.
 
-        `columns` as `ExcitationHead` takes them.
+        Args:
+            observations: D.
+            muscles: M, or the number of joint targets.
+            columns: as `ExcitationHead` takes them.
+            critic_observations: how many more only the critic sees.
         """
         config = self.config
         self.sizes = {"observations": observations, "muscles": muscles, "columns": dict(columns)}
@@ -87,12 +95,15 @@ class PPO(lightning.LightningModule):
         if critic_observations:
             self.normalizers["critic_observation"] = ObservationNormalizer(critic_observations)
         dt = self.env_config.physics.control_dt
-        self.head = ExcitationHead(self.normalizer, muscles, columns, config, dt)
+        if self.env_config.control.mode == "joint_targets":
+            self.head = TargetHead(self.normalizer, muscles, config, dt)
+        else:
+            self.head = ExcitationHead(self.normalizer, muscles, columns, config, dt)
         self.value_head = ValueHead(list(self.normalizers.values()), config)
         if config.compile:
             self.head.network.compile()
             self.value_head.network.compile()
-        self.actor = make_actor(self.head, config)
+        self.actor = make_actor(self.head)
         self.explorer = make_explorer(self.actor, self.head)
         self.critic = make_critic(self.value_head, list(self.normalizers))
         self.loss = ClipPPOLoss(
@@ -268,7 +279,7 @@ class PPO(lightning.LightningModule):
                 "epochs": float(epochs),
                 "learning_rate": rate,
                 "exploration_std": self.head.log_std.detach().exp().mean(),
-                "excitation": rollout["action"].mean(),
+                **self.env.control.take_metrics(),
                 "quarantined": self.env.quarantine.count.float(),
                 **{
                     f"faults/{kind}": count.float()

@@ -27,6 +27,22 @@ _PHANTOM_INERTIA = 0.01  # kg m^2; with 1e-4 the couplings give way by 0.2 rad a
 
 _REST = {"shoulder_elv": 0.5, "elbow_flex": 0.5, "elv_angle": 0.5}
 _T_POSE = {"shoulder_elv": math.pi / 2}
+# the stiffest that track a walk and an arm clip without shaking at 50 Hz: what is light bears little damping
+_ARM_GAINS = {
+    **dict.fromkeys(("elv_angle", "shoulder"), (120.0, 10.0)),
+    "elbow": (60.0, 5.0),
+    **dict.fromkeys(("pro_sup", "deviation", "flexion"), (16.0, 1.0)),
+}
+_GAINS = {
+    **_ARM_GAINS,
+    **dict.fromkeys(("flex_extension", "lat_bending", "axial_rotation"), (800.0, 30.0)),
+    "hip": (800.0, 15.0),
+    "hip_rotation": (240.0, 6.0),
+    "knee": (600.0, 10.0),
+    "ankle": (600.0, 5.0),
+    "subtalar": (120.0, 1.0),
+    "mtp": (40.0, 0.6),
+}
 
 BIMANUAL = Layout(
     sites={"upper_body": "thorax", **_ARM_SITES},
@@ -36,6 +52,7 @@ BIMANUAL = Layout(
     finger_parents=_HANDS,
     rest=_REST,
     t_pose=_T_POSE,
+    gains=_ARM_GAINS,
 )
 FULL_BODY = Layout(
     sites={"pelvis": "pelvis", "upper_body": "lumbar1", "head": "head", **_ARM_SITES, **_LEG_SITES},
@@ -45,6 +62,7 @@ FULL_BODY = Layout(
     finger_parents=_HANDS,
     rest=_REST,
     t_pose=_T_POSE,
+    gains=_GAINS,
 )
 
 

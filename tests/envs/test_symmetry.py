@@ -33,7 +33,7 @@ def test_an_image_of_an_image_is_the_thing(arms, body):
     for model in (arms, body):
         symmetry = Symmetry(model, EnvConfig(observations=tuple(n for n in ALL if model.feet or n != "foot_force")))
         for swap in (symmetry.action, *symmetry.observations.values()):
-            x = torch.randn(3, len(swap.index))
+            x = torch.randn(3, len(swap.source))
             assert torch.equal(swap(swap(x)), x)
             assert not torch.equal(swap(x), x)
 
@@ -55,7 +55,7 @@ def test_the_mirrored_simulation_is_the_simulations_mirror(beside_its_image):
         for name, (column, bar) in scale.items():
             if name != "foot_force" and not (name == "muscle_force" and step):
                 assert float(difference[column].mean()) < bar, (name, step)
-        action = torch.rand(1, len(symmetry.action.index), generator=generator) * 0.3
+        action = torch.rand(1, len(symmetry.action.source), generator=generator) * 0.3
         current["action"] = torch.cat((action, symmetry.action(action)))
         current = env.step(current)["next"]
     site = env.state.site_pos

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from musclewarp.envs import ImitationEnv
+from musclewarp.envs import ControlConfig, ImitationEnv
 from musclewarp.errors import ConfigError
 from musclewarp.evaluation import evaluator
 from musclewarp.evaluation.evaluator import (
@@ -23,6 +24,7 @@ from musclewarp.evaluation.evaluator import (
     zero_excitation,
 )
 from musclewarp.evaluation.metrics import frame_errors, summarize
+from musclewarp.learning import PPO
 from musclewarp.references import make_reference
 from musclewarp.references.library import ReferenceLibrary
 from musclewarp.references.loop import cut_loop
@@ -210,6 +212,15 @@ def test_a_broken_world_fails_and_keeps_its_last_measurement_while_the_reference
     expected = library.goal(worlds, torch.ones_like(worlds))
     assert torch.equal(recorder.rows[1]["reference_site_pos"], expected.site_pos)
     assert torch.equal(recorder.rows[1]["recorded_site_pos"], expected.recorded_pos)
+
+
+def test_zero_excitation_excites_nothing_also_where_a_policy_moves_joint_targets(policy, arms, library):
+    module = PPO(replace(policy.env, control=ControlConfig(mode="joint_targets")), policy.ppo)
+    module.build(policy.sizes["observations"], len(arms.joint_dofs), {})
+    moving = replace(policy, actor=module.actor.eval(), env=module.env_config, sizes=module.sizes)
+    numbers, trials = evaluate(moving, arms, library)
+    assert all(not trial["excitation"].any() for trial in trials["zero_excitation"])
+    assert numbers["untrained"]["relative_site_error_m"] < 0.5 * numbers["zero_excitation"]["relative_site_error_m"]
 
 
 def test_zero_excitation_excites_nothing(result):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import LambdaCallback
 
-from musclewarp.envs import NeuralConfig, VariationConfig
+from musclewarp.envs import ControlConfig, NeuralConfig, VariationConfig
 from musclewarp.errors import ConfigError, FileError, SimulationError
 from musclewarp.learning import ppo
 from musclewarp.learning.callbacks import Checkpoints
@@ -127,6 +127,18 @@ def test_training_resumes_from_a_checkpoint_written_between_updates(fit, keep_wo
     resumed = fit(keep_worlds(5), ckpt_path=tmp_path / "last.ckpt")
     expected, found = everything(whole), everything(resumed)
     assert not [key for key, value in expected.items() if not torch.equal(value, found[key])]
+
+
+def test_joint_targets_resume_bit_by_bit_and_only_as_such(fit, keep_worlds, at_update, tmp_path):
+    targets = {"control": ControlConfig(mode="joint_targets")}
+    whole = fit(keep_worlds(5), env=targets)
+    fit(Checkpoints(tmp_path), at_update(2, stop), env=targets)
+    resumed = fit(keep_worlds(5), ckpt_path=tmp_path / "last.ckpt", env=targets)
+    expected, found = everything(whole), everything(resumed)
+    assert "world.control.multipliers" in expected
+    assert not [key for key, value in expected.items() if not torch.equal(value, found[key])]
+    with pytest.raises(ConfigError, match=r"env\.control"):
+        fit(ckpt_path=tmp_path / "last.ckpt")
 
 
 def test_a_finished_run_goes_on_when_given_more_frames(fit, config, tmp_path):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from tensordict import TensorDict
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from musclewarp.learning.config import PPOConfig
-from musclewarp.learning.networks import ExcitationHead, ValueHead, make_actor, make_critic, mlp
+from musclewarp.learning.networks import ExcitationHead, TargetHead, ValueHead, make_actor, make_critic, mlp
 from musclewarp.learning.normalization import ObservationNormalizer
 
 CONFIG = PPOConfig(hidden=(8,), initial_std=0.6)
@@ -69,7 +70,7 @@ def test_the_observation_tells_the_reflex_how_stretched_each_muscle_is(make_env)
 
 
 def test_actor_and_critic_speak_tensordict():
-    actor = make_actor(head({"stretch": 2}), CONFIG)
+    actor = make_actor(head({"stretch": 2}))
     critic = make_critic(ValueHead([ObservationNormalizer(7)], CONFIG), ["observation"])
     data = TensorDict({"observation": torch.randn(4, 7)}, batch_size=4)
     with set_exploration_type(ExplorationType.RANDOM):
@@ -116,3 +117,17 @@ def test_residual_layers_add_to_what_goes_in():
     torch.testing.assert_close(network[3](first), first)
     assert [type(layer).__name__ for layer in network].count("Residual") == 1
     assert network(seen).abs().max() == 0.0
+
+
+def test_a_head_of_joint_targets_is_an_unbounded_gaussian_about_no_offset():
+    torch.manual_seed(0)
+    actor = make_actor(TargetHead(ObservationNormalizer(7), 3, PPOConfig(hidden=(8,), initial_std=0.4), dt=0.02))
+    seen = TensorDict({"observation": torch.randn(2000, 7)}, batch_size=[2000])
+    with torch.no_grad(), set_exploration_type(ExplorationType.RANDOM):
+        acted = actor(seen.clone())
+    assert acted["loc"].abs().max() < 0.1
+    assert acted["action"].std(0) == pytest.approx([0.4] * 3, abs=0.03)
+    expected = scipy.stats.norm.logpdf(acted["action"], acted["loc"], 0.4).sum(-1)
+    np.testing.assert_allclose(acted["action_log_prob"], expected, rtol=1e-4, atol=1e-4)
+    with set_exploration_type(ExplorationType.DETERMINISTIC):
+        assert torch.equal(actor(seen.clone())["action"], acted["loc"])
