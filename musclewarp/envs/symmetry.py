@@ -41,7 +41,7 @@ class Swap:
 
     @classmethod
     def of(cls, partner: np.ndarray, sign: np.ndarray | tuple[float, ...] = _SCALAR) -> Swap:
-        """Of things side by side, the i-th with the partner `partner[i]`, of as many numbers each as `sign` has columns.
+        """Of things side by side, the i-th with the partner `partner[i]`, each of as many numbers as `sign` has.
 
         `sign` is `(D,)`, the same for all, or `(len(partner), D)`.
         """

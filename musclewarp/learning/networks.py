@@ -96,7 +96,7 @@ class PolicyHead(nn.Module, ABC):
         return self.unsquashed(action) - loc + self.kept * noise
 
     def mixing(self) -> torch.Tensor | None:
-        """Cholesky factor `(A, A)` of the noise's correlations, (1 - c) 1 + c W W^T, c = `noise_correlation`; None if 0.
+        """Cholesky factor `(A, A)` of the noise's correlations, (1 - c) 1 + c W W^T; None if c, its share, is 0.
 
         W is the last layer with rows of length one: what the network moves together explores together, as if the noise
         came before that layer (after Lattice, Chiappa et al. 2023, arXiv 2305.20065).
