@@ -18,6 +18,7 @@ from torchrl.objectives import ClipPPOLoss
 from musclewarp.envs import EnvConfig, ImitationEnv
 from musclewarp.errors import ConfigError, FileError
 from musclewarp.learning.advantages import gae
+from musclewarp.learning.checkpoints import VERSION, own_part, software
 from musclewarp.learning.distributed import all_reduce_mean, world_size
 from musclewarp.learning.networks import ExcitationHead, make_actor, make_critic
 from musclewarp.learning.normalization import ObservationNormalizer
@@ -303,6 +304,8 @@ class PPO(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["musclewarp"] = {
+            "version": VERSION,
+            "software": software(),
             "env": asdict(self.env_config),
             "ppo": asdict(self.config),
             "model_hash": self.env.model.hash,
@@ -316,9 +319,7 @@ class PPO(lightning.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if "musclewarp" not in checkpoint:
-            raise FileError("not a checkpoint of musclewarp; give the last.ckpt of `musclewarp fit`")
-        saved = checkpoint["musclewarp"]
+        saved = own_part(checkpoint)
         _require_same(saved, {"env": asdict(self.env_config), "ppo": asdict(self.config)})
         if saved["model_hash"] != self.env.model.hash or saved["sizes"] != self.sizes:
             raise FileError("the checkpoint is of another model or other observations; use the config it was made with")
