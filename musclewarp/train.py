@@ -26,12 +26,13 @@ from dataclasses import asdict, fields
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jsonargparse
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from musclewarp.envs import EnvConfig
 from musclewarp.errors import ConfigError, FileError, MusclewarpError
@@ -109,7 +110,7 @@ class TrainingCLI(LightningCLI):
         try:
             trainer: Any = super().instantiate_trainer(**kwargs)
         except Exception as error:  # of whatever kind: Lightning refuses options by a dozen
-            raise _trainer_error(error) from error
+            raise _trainer_error(error, config.trainer) from error
         # checkpoints first: a signal is raised after the update has been remembered
         kept = Checkpoints(config.out, CheckpointConfig(**config.checkpoint.as_dict()))
         trainer.callbacks.extend([kept, StopOnSignals(), Progress()])
@@ -167,11 +168,14 @@ def _say_what_goes_on(checkpoint: Path, model: Any) -> None:
     )
 
 
-def _trainer_error(error: Exception) -> MusclewarpError:
+def _trainer_error(error: Exception, trainer: Mapping[str, Any] = MappingProxyType({})) -> MusclewarpError:
+    """Lightning's refusal in a line, with what was asked for."""
     if isinstance(error, MusclewarpError):
         return error
+    usual = {"accelerator": "auto", "strategy": "auto", "devices": "auto", "num_nodes": 1}
+    asked = [f"trainer.{key} is {trainer[key]}" for key, value in usual.items() if trainer.get(key, value) != value]
     text = " ".join(str(error).split()).rstrip(".")
-    return ConfigError(f"trainer: {text or type(error).__name__}; `musclewarp fit --help` lists trainer.* options")
+    return ConfigError(f"{', '.join(asked) or 'trainer'}: {text}; `musclewarp fit --help` lists trainer.* options")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import os
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,32 +96,31 @@ class MetricsLog(Logger):
 
 
 class EventsLog(TensorBoardLogger):
-    """Lightning's TensorBoard logger, which loses points on a full disk instead of ending the run."""
+    """Lightning's TensorBoard logger, which on a full disk gives up instead of ending the run."""
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__(folder, name="", version="")
+        self._given_up = False
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """As Lightning's."""
-        with self._guarded():
-            super().log_metrics(metrics, step)
+        self._try(lambda: super(EventsLog, self).log_metrics(metrics, step))
 
     def save(self) -> None:
         """As Lightning's."""
-        with self._guarded():
-            super().save()
+        self._try(super().save)
 
     def finalize(self, status: str) -> None:
         """As Lightning's."""
-        with self._guarded():
-            super().finalize(status)
+        self._try(lambda: super(EventsLog, self).finalize(status))
 
-    @contextlib.contextmanager
-    def _guarded(self) -> Generator[None]:
+    def _try(self, do: Callable[[], None]) -> None:
+        if self._given_up:
+            return
         try:
-            yield
+            do()
         except (OSError, ValueError) as error:
             if not isinstance(error.__cause__ or error, OSError):
                 raise
-            rank_zero_warn(f"{self.log_dir}: TensorBoard's points from here on are lost until there is room ({error})")
-            self._experiment = None  # its writer is dead: a new one, with a file of its own, is made for the next point
+            self._given_up = True  # its writer is dead, and would say so at every point
+            rank_zero_warn(f"{self.log_dir}: TensorBoard's points end here ({error.__cause__ or error})")
