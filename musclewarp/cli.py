@@ -111,6 +111,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--engine", default="auto", help="auto (default), native or warp")
     sub.add_argument("--seconds", type=float, help="for which a loop is followed (default: one cycle)")
 
+    sub = command("export", _export, "Write a policy for other programs: observation in, deterministic action out.")
+    sub.add_argument("policy", type=Path, help="a .ckpt of `musclewarp fit`, or a policy .safetensors")
+    text = "onnx, torch (a torch.export program), or safetensors with a card in JSON"
+    sub.add_argument("--format", required=True, choices=["onnx", "torch", "safetensors"], help=text)
+    sub.add_argument("--out", type=Path, required=True, help="the file to write: .onnx, .pt2 or .safetensors")
+
     sub = command("replay", _replay, "Take the step again that broke a quarantined world.")
     sub.add_argument("dump", type=Path, help="a file that training wrote when a world left the finite numbers")
     sub.add_argument("--engine", help="native or warp (default: the one it failed on)")
@@ -184,6 +190,15 @@ def _evaluate(options: argparse.Namespace) -> int:
         engine=options.engine,
         seconds=options.seconds,
     )
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from musclewarp.learning.export import export_policy
+
+    difference = export_policy(options.policy, options.format, options.out)
+    checked = "" if difference is None else f"; its actions differ from the policy's by {difference:.1e} at most"
+    print(f"wrote {options.out}{checked}")
     return 0
 
 

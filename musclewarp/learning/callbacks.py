@@ -141,7 +141,7 @@ class Checkpoints(lightning.Callback):
         if not trainer.is_global_zero:
             return
         # Lightning has no public name for what `Trainer.save_checkpoint` writes
-        self._state = copy.deepcopy(trainer._checkpoint_connector.dump_checkpoint())  # pyright: ignore[reportPrivateUsage]
+        self._state = copy.deepcopy(trainer._checkpoint_connector.dump_checkpoint(False))  # pyright: ignore[reportPrivateUsage]
         self._rewards.append(float(trainer.callback_metrics["reward"]))
         every = self.config.frames
         late = time.monotonic() - self._saved_at >= 60 * self.config.minutes
