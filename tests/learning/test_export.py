@@ -127,7 +127,9 @@ def test_references_that_are_gone_keep_their_names(checkpoint, monkeypatch, tmp_
 
 def test_an_export_that_would_act_otherwise_is_not_written(checkpoint, tmp_path, monkeypatch):
     plain = export.DeterministicPolicy.forward
-    monkeypatch.setattr(export.DeterministicPolicy, "forward", lambda self, x: plain(self, x) + 1e-3)
+    monkeypatch.setattr(
+        export.DeterministicPolicy, "forward", lambda self, observation: plain(self, observation) + 1e-3
+    )
     (tmp_path / "policy.pt2").write_text("an older one")
     with pytest.raises(FileError, match=r"policy\.pt2: not written, its actions would differ .* by 1\.0e-03"):
         export_policy(checkpoint, "torch", tmp_path / "policy.pt2")
