@@ -1,4 +1,4 @@
-"""SLURM: what its variables tell the Trainer, and that the scripts requeue what is not done. (No SLURM runs here.)"""
+"""SLURM: what its variables tell the Trainer, and that the scripts requeue what is not done; no SLURM runs here."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_interactive_jobs_and_launchers_inside_a_job_are_not_sruns():
 
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
-    """`cluster(name, body)`: a command of the cluster; all of them note their arguments in the file that is returned."""
+    """`cluster(name, body)`: a command of the cluster; all note their arguments in the file that is returned."""
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
     monkeypatch.setenv("SLURM_GPUS_ON_NODE", "4")
@@ -87,7 +87,8 @@ def test_several_nodes_come_again_when_the_time_was_up(status, requeued, cluster
 
 
 def test_one_node_comes_again_when_the_time_was_up_and_its_launcher_has_time_to_save(cluster, tmp_path):
-    body = f"trap 'sleep 0.5; touch {tmp_path}/saved; exit 1' TERM\ntouch {tmp_path}/began\nwhile true; do sleep 0.05; done"
+    saves = f"trap 'sleep 0.5; touch {tmp_path}/saved; exit 1' TERM"
+    body = f"{saves}\ntouch {tmp_path}/began\nwhile true; do sleep 0.05; done"
     calls = cluster("lightning", body)
     with start("one_node.sbatch") as job:
         while not (tmp_path / "began").exists():
