@@ -175,7 +175,8 @@ def _trainer_error(error: Exception, trainer: Mapping[str, Any] = MappingProxyTy
     usual = {"accelerator": "auto", "strategy": "auto", "devices": "auto", "num_nodes": 1}
     asked = [f"trainer.{key} is {trainer[key]}" for key, value in usual.items() if trainer.get(key, value) != value]
     text = " ".join(str(error).split()).rstrip(".")
-    return ConfigError(f"{', '.join(asked) or 'trainer'}: {text}; `musclewarp fit --help` lists trainer.* options")
+    with_them = f" ({', '.join(asked)})" if asked else ""
+    return ConfigError(f"trainer: {text}{with_them}; `musclewarp fit --help` lists trainer.* options")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -136,7 +136,7 @@ BAD = {  # what is wrong: the arguments, with files of the workshop in {braces},
     "strategy that nobody knows": (["fit", *TINY, "--trainer.strategy=foo"], ["trainer.strategy is foo", "ddp"]),
     "no devices": (["fit", *TINY, "--trainer.devices=0"], ["trainer.devices is 0"]),
     "time that is none": (["fit", *TINY, "--trainer.max_time=1h"], ["trainer", "'1h'", "DD:HH:MM:SS"]),
-    "profiler that nobody knows": (["fit", *TINY, "--trainer.profiler=foo"], ["trainer", "'foo'"]),
+    "profiler that nobody knows": (["fit", *TINY, "--trainer.profiler=foo"], ["trainer: ", "`profiler`", "simple"]),
     "epochs instead of frames": (["fit", *TINY, "--trainer.max_epochs=3"], ["max_epochs is 3", "ppo.total_frames"]),
     "Lightning's clipping": (
         ["fit", *TINY, "--trainer.gradient_clip_val=1"],

@@ -186,7 +186,7 @@ class Checkpoints(lightning.Callback):
         except OSError as error:
             rank_zero_warn(
                 f"{self.folder}: the checkpoint after {frames:,} frames cannot be written ({error.strerror or error}); "
-                f"the one after {self._written:,} frames stands"
+                f"{f'the one after {self._written:,} frames stands' if self._written else 'there is none yet'}"
             )
             return False
         self._best, self._written, self._rewards = best, frames, []
