@@ -26,6 +26,7 @@ from dataclasses import asdict, fields
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
+from textwrap import shorten
 from types import MappingProxyType
 from typing import Any
 
@@ -174,7 +175,7 @@ def _trainer_error(error: Exception, trainer: Mapping[str, Any] = MappingProxyTy
         return error
     usual = {"accelerator": "auto", "strategy": "auto", "devices": "auto", "num_nodes": 1}
     asked = [f"trainer.{key} is {trainer[key]}" for key, value in usual.items() if trainer.get(key, value) != value]
-    text = " ".join(str(error).split()).rstrip(".")
+    text = shorten(str(error), 250, placeholder=" ...").rstrip(".")
     with_them = f" ({', '.join(asked)})" if asked else ""
     return ConfigError(f"trainer: {text}{with_them}; `musclewarp fit --help` lists trainer.* options")
 
