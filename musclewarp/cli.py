@@ -160,6 +160,12 @@ def _parser() -> argparse.ArgumentParser:
     text = "place of each episode's motion in that list (default: 0, 1, ...)"
     sub.add_argument("--motions", nargs="+", type=int, metavar="INDEX", help=text)
 
+    sub = command("export", _export, "Write a policy for other programs: observation in, deterministic action out.")
+    sub.add_argument("policy", type=Path, help="a .ckpt of `musclewarp fit`, or a policy .safetensors")
+    text = "onnx, torch (a torch.export program), or safetensors with a card in JSON"
+    sub.add_argument("--format", required=True, choices=["onnx", "torch", "safetensors"], help=text)
+    sub.add_argument("--out", type=Path, required=True, help="the file to write: .onnx, .pt2 or .safetensors")
+
     sub = command("replay", _replay, "Take the step again that broke a quarantined world.")
     sub.add_argument("dump", type=Path, help="a file that training wrote when a world left the finite numbers")
     sub.add_argument("--engine", help="native or warp (default: the one it failed on)")
@@ -252,6 +258,15 @@ def _report(options: argparse.Namespace) -> int:
     from musclewarp.reporting import report_movement
 
     report_movement(options.movement, options.experiment, options.out, options.model, dict(options.select))
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from musclewarp.learning.export import export_policy
+
+    difference = export_policy(options.policy, options.format, options.out)
+    checked = "" if difference is None else f"; its actions differ from the policy's by {difference:.1e} at most"
+    print(f"wrote {options.out}{checked}")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -180,7 +181,7 @@ def replay_dump(dump: Path, engine_name: str | None = None) -> int:
 def run_demo(out: Path, minutes: float | None = None) -> int:
     """Everything on the bundled clip; the exit status of the part that failed, or 0.
 
-    Training that was interrupted is gone on with.
+    Training that was interrupted goes on; delete `out / "run"` to start anew.
     """
     clip, config = _SOURCE / "data/motions/demo/arms.npz", _SOURCE / "configs/bimanual_cpu.yaml"
     if not clip.is_file() or not config.is_file():
@@ -191,14 +192,14 @@ def run_demo(out: Path, minutes: float | None = None) -> int:
     retarget_paths([clip], Settings("bimanual"), out / "refs", overwrite=True)
     console.rule("2/3  train: 64 muscles learn to move two arms")
     arguments = ["fit", "--config", str(config), "--env.references", str(out / "refs"), "--out", str(out / "run")]
-    last = out / "run" / "last.ckpt"
-    if last.exists():
-        console.print(f"going on with {last}; delete {last.parent} to start anew", soft_wrap=True)
-        arguments += ["--ckpt_path", str(last)]
     if minutes is not None:
         seconds = round(60 * minutes)
         arguments += ["--trainer.max_time", f"00:{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"]
-    status = subprocess.run([sys.executable, "-m", "musclewarp.train", *arguments], check=False).returncode
+    before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is also the child's, which saves and then ends
+    try:
+        status = subprocess.run([sys.executable, "-m", "musclewarp.train", *arguments], check=False).returncode
+    finally:
+        signal.signal(signal.SIGINT, before)
     if status:
         return status
     console.rule("3/3  evaluate")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from musclewarp.errors import FileError
 
@@ -29,8 +30,11 @@ def data_root() -> Path:
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Let `write(temporary)` fill a temporary sibling of `path`, then rename it to `path`.
 
-    A reader sees the old file or the new one, never half of it; the folder is made if missing.
+    A reader sees the old file or the new one, never half of it, also after a power cut; the folder is made if missing.
     The temporary file keeps the suffix of `path`, for writers that go by it.
+
+    Raises:
+        OSError: the disk is full, or whatever else went wrong; the old file stands, and no other is left.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,6 +51,8 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    with contextlib.suppress(OSError), _folder(path.parent) as handle:  # not every file system knows how
+        os.fsync(handle)  # the new name
     return path
 
 
@@ -65,13 +71,22 @@ def only_writer(folder: str | Path) -> Generator[None]:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
+    with _folder(folder) as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise FileError(f"{folder}: another process is writing there; wait for it, or choose another") from error
+        except OSError as error:  # some network file systems have no locks
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
         yield
+
+
+@contextlib.contextmanager
+def _folder(path: Path) -> Generator[int]:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        yield handle
     finally:
         os.close(handle)
 
@@ -87,7 +102,9 @@ def write_arrays(
     """Write arrays as safetensors whose metadata hold `header` as JSON, with `kind` and schema `version`."""
     text = json.dumps({"kind": kind, "version": version, **header}, allow_nan=False)
     contiguous = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
-    return write_atomically(path, lambda temporary: save_file(contiguous, temporary, metadata={HEADER_KEY: text}))
+    # bytes first: the library's own writer does not say OSError when the disk is full
+    content = save(contiguous, metadata={HEADER_KEY: text})
+    return write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def read_arrays(path: str | Path, kind: str, version: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

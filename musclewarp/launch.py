@@ -32,6 +32,7 @@ Start SCRIPT in one process per device, under Lightning's own launcher (which ca
 `fabric run` is the same command, and so are the historic `lightning run model` and `python -m musclewarp.launch run`.
 Any other subcommand of `lightning` belongs to lightning-sdk, Lightning's cloud client: {sdk}"""
 
+_INTERACTIVE = ("bash", "interactive")  # names of SLURM jobs in which Lightning launches processes itself
 SDK_COMMANDS_UNDER_RUN = ("job", "mmt")  # lightning-sdk has `lightning run job` and `lightning run mmt`
 
 
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def trainer_defaults(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Trainer keyword defaults for a process that was started by `lightning run`, `fabric run` or torchrun.
+    """Trainer keyword defaults for a process that was started by `lightning run`, `fabric run`, torchrun or srun.
 
     Args:
         environ: the environment variables, `os.environ`. `LT_ACCELERATOR`, `LT_STRATEGY`, `LT_DEVICES`,
@@ -80,6 +81,10 @@ def trainer_defaults(environ: Mapping[str, str]) -> dict[str, Any]:
         local = int(environ["LOCAL_WORLD_SIZE"])
         defaults["devices"] = local
         defaults["num_nodes"] = int(environ["WORLD_SIZE"]) // local
+    elif "SLURM_NTASKS" in environ and environ.get("SLURM_JOB_NAME") not in _INTERACTIVE:  # srun: Trainer insists, too
+        defaults["num_nodes"] = int(environ.get("SLURM_NNODES", "1"))
+        per_node = environ.get("SLURM_NTASKS_PER_NODE", "")
+        defaults["devices"] = int(per_node) if per_node else int(environ["SLURM_NTASKS"]) // defaults["num_nodes"]
     if "strategy" not in defaults and _world_size(defaults, environ) > 1:
         defaults["strategy"] = "ddp"
     return defaults

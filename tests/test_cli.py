@@ -76,6 +76,8 @@ def workshop(tmp_path_factory, quick_load):
     (folder / "split.yaml").write_text("train: {A: [a]}\ntest: {A: [b]}\n")
     assert main(["fit", *TINY, f"--env.references={folder / 'refs'}", f"--out={folder / 'run'}"]) == 0
     shutil.copy(folder / "run" / "last.ckpt", folder / "copy.ckpt")
+    (folder / "ruin").mkdir()
+    (folder / "ruin" / "last.ckpt").write_bytes(b"PK")
     (folder / "cut.ckpt").write_bytes((folder / "run" / "last.ckpt").read_bytes()[:3000])
     return folder
 
@@ -122,10 +124,27 @@ BAD = {  # what is wrong: the arguments, with files of the workshop in {braces},
         ["fit", *TINY, "--ckpt_path={run/policy.safetensors}", "--out={run}"],
         ["policy.safetensors", "cannot be resumed", "last.ckpt"],
     ),
-    "folder that holds a run": (
-        ["fit", *TINY, "--env.references={refs}", "--out={run}"],
-        ["run/last.ckpt exists", "--ckpt_path", "another --out"],
+    "folder of a run of which nothing can be read": (["fit", *TINY, "--out={ruin}"], ["ruin/last.ckpt", "truncated"]),
+    "accelerator that is not there": (
+        ["fit", *TINY, "--trainer.accelerator=tpu"],
+        ["trainer.accelerator is tpu", "torch_xla"],
     ),
+    "accelerator that nobody knows": (
+        ["fit", *TINY, "--trainer.accelerator=cpuu"],
+        ["trainer.accelerator is cpuu", "auto"],
+    ),
+    "strategy that nobody knows": (["fit", *TINY, "--trainer.strategy=foo"], ["trainer.strategy is foo", "ddp"]),
+    "no devices": (["fit", *TINY, "--trainer.devices=0"], ["trainer.devices is 0"]),
+    "time that is none": (["fit", *TINY, "--trainer.max_time=1h"], ["trainer", "'1h'", "DD:HH:MM:SS"]),
+    "profiler that nobody knows": (["fit", *TINY, "--trainer.profiler=foo"], ["trainer: ", "`profiler`", "simple"]),
+    "epochs instead of frames": (["fit", *TINY, "--trainer.max_epochs=3"], ["max_epochs is 3", "ppo.total_frames"]),
+    "Lightning's clipping": (
+        ["fit", *TINY, "--trainer.gradient_clip_val=1"],
+        ["gradient_clip_val", "ppo.max_grad_norm"],
+    ),
+    "seed that is negative": (["fit", *TINY, "--seed_everything=-3"], ["seed_everything is -3"]),
+    "checkpoints that are never kept": (["fit", *TINY, "--checkpoint.keep=0"], ["checkpoint.keep is 0", "at least 1"]),
+    "key of the checkpoints": (["fit", *TINY, "--checkpoint.minuts=1"], ["did you mean 'checkpoint.minutes'"]),
     "folder that holds another run than the resumed one": (
         ["fit", *TINY, "--env.references={refs}", "--out={run}", "--ckpt_path={copy.ckpt}"],
         ["run/last.ckpt exists", "--ckpt_path", "another --out"],
@@ -203,13 +222,15 @@ RESUMED = {  # one changed argument: what refuses to resume into the same folder
 
 
 @pytest.mark.parametrize("change", RESUMED)
-def test_resuming_with_one_changed_key_goes_on_or_is_refused_and_changes_no_file(change, workshop, tmp_path, capfd):
+def test_a_run_goes_on_in_its_folder_with_one_changed_key_or_is_refused_and_changes_no_file(
+    change, workshop, tmp_path, capfd
+):
     folder = tmp_path / "run"
     shutil.copytree(workshop / "run", folder)
     files = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert {"last.ckpt", "policy.safetensors", "metrics.csv", "config.yaml"} <= {path.name for path in files}
     arguments = ["fit", *TINY, f"--env.references={workshop / 'refs'}", f"--out={folder}", "--ppo.total_frames=32"]
-    arguments += [f"--ckpt_path={folder / 'last.ckpt'}", change.replace("{legs}", str(workshop / "legs"))]
+    arguments += [change.replace("{legs}", str(workshop / "legs"))]
     capfd.readouterr()
     assert main(arguments) == (2 if RESUMED[change] else 0)
     if RESUMED[change]:
@@ -226,6 +247,31 @@ def test_resuming_with_one_changed_key_goes_on_or_is_refused_and_changes_no_file
         assert [int(row["step"]) for row in rows] == list(range(1, updates + 1))
         assert int(float(rows[-1]["frames"])) == 32
         assert (folder / "metrics.csv").read_bytes().startswith(files[folder / "metrics.csv"])
+        key = change.split("=")[0].removeprefix("--")
+        said = capfd.readouterr().out.splitlines()[0]
+        assert said.startswith(f"going on from {folder / 'last.ckpt'}, after 8 frames; changed since: ")
+        assert key in said or key.startswith(("seed", "trainer"))
+
+
+def test_a_run_whose_last_checkpoint_is_truncated_goes_on_from_the_one_before(workshop, tmp_path, capfd):
+    arguments = ["fit", *TINY, f"--env.references={workshop / 'refs'}", f"--out={tmp_path}", "--checkpoint.frames=1"]
+    assert main(arguments) == 0
+    last, before = tmp_path / "last.ckpt", tmp_path / "last.1.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    capfd.readouterr()
+    with pytest.warns(UserWarning, match=rf"{last}: .*truncated.*older {before}"):
+        assert main(arguments) == 0
+    assert f"going on from {before}, after 4 frames" in capfd.readouterr().out
+    assert torch.load(last, weights_only=True)["musclewarp"]["frames"] == 8
+
+
+def test_a_finished_run_says_so_and_changes_nothing(workshop, tmp_path, capfd):
+    folder = tmp_path / "run"
+    shutil.copytree(workshop / "run", folder)
+    before = (folder / "last.ckpt").read_bytes()
+    assert main(["fit", *TINY, f"--env.references={workshop / 'refs'}", f"--out={folder}"]) == 0
+    assert "no frames are left to learn from: raise ppo.total_frames" in capfd.readouterr().out
+    assert (folder / "last.ckpt").read_bytes() == before
 
 
 def test_a_reward_is_never_given_a_scale_that_nobody_wrote(tmp_path, workshop):
@@ -251,7 +297,7 @@ def test_a_demo_goes_on_with_the_training_that_was_interrupted(tmp_path, monkeyp
     (tmp_path / "run" / "last.ckpt").touch()
     assert commands.run_demo(tmp_path) == 1
     first, second = started
-    assert second == [*first, "--ckpt_path", str(tmp_path / "run" / "last.ckpt")]
+    assert second == first, "whose --out tells where the run lies"
 
 
 def run(*arguments):

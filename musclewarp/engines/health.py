@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -112,7 +113,10 @@ class Quarantine:
         }
         arrays = {name: row.cpu().double().numpy() for name, row in self._row.items()}
         path = next(path for name in names if not (path := self.folder / name).exists())
-        write_arrays(path, arrays, header, _KIND, _VERSION)
+        try:
+            write_arrays(path, arrays, header, _KIND, _VERSION)
+        except OSError as error:  # a full disk must not end a run
+            warnings.warn(f"{path}: a quarantined world could not be kept ({error})", stacklevel=2)
         self._dumped += 1
         self._holds = torch.zeros_like(self._holds)
 

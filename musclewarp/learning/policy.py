@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,10 +14,12 @@ from torchrl.modules import ProbabilisticActor
 from musclewarp.envs import EnvConfig
 from musclewarp.errors import FileError, MusclewarpError
 from musclewarp.files import read_arrays, write_arrays
+from musclewarp.learning.checkpoints import read_checkpoint
 from musclewarp.learning.config import PPOConfig
 from musclewarp.learning.ppo import PPO
 
 _KIND, _VERSION = "policy", 1
+_HEADER = ("env", "ppo", "sizes", "model_hash", "frames", "clips")
 _Config = TypeVar("_Config")
 
 
@@ -32,6 +34,7 @@ class Policy:
         sizes: what `PPO.build` takes.
         model_hash: `MuscleModel.hash` of the model it moves.
         frames: environment frames it has learned from.
+        clips: names of the references that it has learned from.
     """
 
     actor: ProbabilisticActor
@@ -40,6 +43,7 @@ class Policy:
     sizes: Mapping[str, Any]
     model_hash: str
     frames: int
+    clips: Sequence[str] = ()
 
     def untrained(self, seed: int = 0) -> Policy:
         """The same policy before learning, with the observation statistics of this one."""
@@ -54,15 +58,23 @@ class Policy:
 
     def save(self, path: str | Path) -> Path:
         """Write to a safetensors file: weights, observation statistics, and a JSON header with the configs."""
-        arrays = {key: value.detach().cpu().numpy() for key, value in self.actor.state_dict().items()}
-        header = {
-            "env": asdict(self.env),
-            "ppo": asdict(self.ppo),
-            "sizes": dict(self.sizes),
-            "model_hash": self.model_hash,
-            "frames": self.frames,
-        }
-        return write_arrays(path, arrays, header, _KIND, _VERSION)
+        header = {key: getattr(self, key) for key in _HEADER}
+        return _write(path, self.actor.state_dict(), header | {"env": asdict(self.env), "ppo": asdict(self.ppo)})
+
+
+def save_policy(checkpoint: Mapping[str, Any], path: str | Path) -> Path:
+    """Write the policy in a checkpoint as `Policy.save` does."""
+    return _write(path, _actor_weights(checkpoint["state_dict"]), checkpoint["musclewarp"])
+
+
+def _write(path: str | Path, weights: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> Path:
+    arrays = {key: value.detach().cpu().numpy() for key, value in weights.items()}
+    return write_arrays(path, arrays, {key: header[key] for key in _HEADER}, _KIND, _VERSION)
+
+
+def _actor_weights(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The actor's part of a learner's state."""
+    return {key.removeprefix("actor."): value for key, value in state.items() if key.startswith("actor.")}
 
 
 def load_policy(path: str | Path) -> Policy:
@@ -76,33 +88,21 @@ def load_policy(path: str | Path) -> Policy:
         raise FileError(f"{path}: no such file; give a .ckpt of `musclewarp fit` or a .safetensors policy")
     if path.suffix == ".safetensors":
         arrays, header = read_arrays(path, _KIND, _VERSION)
-        weights = {key: torch.from_numpy(value) for key, value in arrays.items()}
+        state = {f"actor.{key}": torch.from_numpy(value) for key, value in arrays.items()}
     else:
-        weights, header = _read_checkpoint(path)
+        checkpoint = read_checkpoint(path)
+        state, header = checkpoint.get("state_dict", {}), checkpoint["musclewarp"]
     try:
         env, ppo = parse_config(EnvConfig, header["env"]), parse_config(PPOConfig, header["ppo"])
         module = PPO(env, ppo)
         module.build(**header["sizes"])
-        module.actor.load_state_dict(weights)
-        return Policy(module.actor.eval(), env, ppo, header["sizes"], header["model_hash"], int(header["frames"]))
+        module.actor.load_state_dict(_actor_weights(state))
+        sizes, clips = header["sizes"], tuple(header.get("clips", ()))
+        return Policy(module.actor.eval(), env, ppo, sizes, header["model_hash"], int(header["frames"]), clips)
     except MusclewarpError as error:
         raise FileError(f"{path}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise FileError(f"{path}: its weights and its config do not belong together ({error})") from error
-
-
-def _read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, Any]]:
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's unpickler raises a dozen kinds on broken bytes
-        reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
-        raise FileError(f"{path}: not a checkpoint, or truncated ({reason})") from error
-    if not isinstance(checkpoint, dict):
-        raise FileError(f"{path}: not a checkpoint of musclewarp")
-    state, header = checkpoint.get("state_dict"), checkpoint.get("musclewarp")
-    if not isinstance(state, dict) or not isinstance(header, dict):
-        raise FileError(f"{path}: not a checkpoint of musclewarp")
-    return {key.removeprefix("actor."): value for key, value in state.items() if key.startswith("actor.")}, header
 
 
 def parse_config(kind: type[_Config], values: Mapping[str, Any]) -> _Config:

@@ -19,8 +19,9 @@ from musclewarp.envs import EnvConfig, ImitationEnv
 from musclewarp.envs.symmetry import Symmetry
 from musclewarp.errors import ConfigError, FileError
 from musclewarp.learning.advantages import gae
+from musclewarp.learning.checkpoints import VERSION, own_part, software
 from musclewarp.learning.config import PPOConfig
-from musclewarp.learning.distributed import all_reduce_mean, world_size
+from musclewarp.learning.distributed import all_reduce_mean, all_reduce_sum, world_size
 from musclewarp.learning.networks import ExcitationHead, TargetHead, ValueHead, make_actor, make_critic, make_explorer
 from musclewarp.learning.normalization import ObservationNormalizer
 from musclewarp.learning.optimizers import make_optimizers
@@ -263,14 +264,15 @@ class PPO(lightning.LightningModule):
         self, rollout: TensorDictBase, losses: torch.Tensor, kl: torch.Tensor, epochs: int, rate: float
     ) -> None:
         following = rollout["next"]
-        done = following["done"].sum().clamp(min=1)
+        terminated, done = (all_reduce_sum(following[key].sum().float()) for key in ("terminated", "done"))
+        quarantine = self.env.quarantine
         self.log_dict(
             {
                 "step": float(self.updates),  # what loggers count by; Lightning's own count starts anew on resuming
                 "frames": float(self.frames),
                 "reward": following["reward"].mean(),
                 "site_error_cm": 100 * following["site_error"].mean(),
-                "early_termination": following["terminated"].sum() / done,
+                "early_termination": terminated / done.clamp(min=1),
                 "terminations_per_s": following["terminated"].float().mean() / self.env.model.physics.control_dt,
                 "loss_policy": losses[0],
                 "loss_value": losses[1],
@@ -280,17 +282,21 @@ class PPO(lightning.LightningModule):
                 "learning_rate": rate,
                 "exploration_std": self.head.log_std.detach().exp().mean(),
                 **self.env.control.take_metrics(),
-                "quarantined": self.env.quarantine.count.float(),
+                "quarantined": all_reduce_sum(quarantine.count.float()),
                 **{
-                    f"faults/{kind}": count.float()
-                    for kind, count in zip(self.env.engine.fault_kinds, self.env.quarantine.faults, strict=True)
+                    f"faults/{kind}": count
+                    for kind, count in zip(
+                        self.env.engine.fault_kinds, all_reduce_sum(quarantine.faults.float()), strict=True
+                    )
                 },
             },
-            sync_dist=world_size() > 1,
+            sync_dist=world_size() > 1,  # means over ranks, which all have as many frames
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["musclewarp"] = {
+            "version": VERSION,
+            "software": software(),
             "env": asdict(self.env_config),
             "ppo": asdict(self.config),
             "model_hash": self.env.model.hash,
@@ -305,9 +311,7 @@ class PPO(lightning.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if "musclewarp" not in checkpoint:
-            raise FileError("not a checkpoint of musclewarp; give the last.ckpt of `musclewarp fit`")
-        saved = checkpoint["musclewarp"]
+        saved = own_part(checkpoint)
         _require_same(saved, {"env": asdict(self.env_config), "ppo": asdict(self.config)})
         if saved["model_hash"] != self.env.model.hash or saved["sizes"] != self.sizes:
             raise FileError("the checkpoint is of another model or other observations; use the config it was made with")

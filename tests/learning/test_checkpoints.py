@@ -14,6 +14,7 @@ from musclewarp.envs import ControlConfig, NeuralConfig, VariationConfig
 from musclewarp.errors import ConfigError, FileError, SimulationError
 from musclewarp.learning import ppo
 from musclewarp.learning.callbacks import Checkpoints
+from musclewarp.learning.checkpoints import CheckpointConfig
 from musclewarp.learning.policy import load_policy
 from musclewarp.learning.rollouts import Rollouts
 
@@ -123,7 +124,7 @@ def test_training_resumes_from_a_checkpoint_written_between_updates(fit, keep_wo
         raise SimulationError("stop here")
 
     with pytest.raises(SimulationError):
-        fit(Checkpoints(tmp_path, every=1), at_update(2, fail))
+        fit(Checkpoints(tmp_path, CheckpointConfig(frames=1)), at_update(2, fail))
     resumed = fit(keep_worlds(5), ckpt_path=tmp_path / "last.ckpt")
     expected, found = everything(whole), everything(resumed)
     assert not [key for key, value in expected.items() if not torch.equal(value, found[key])]
@@ -228,7 +229,7 @@ def test_where_worlds_cannot_go_on_new_ones_begin_with_a_warning(
     ranks, worlds, fit, at_update, first_steps, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(ppo, "world_size", lambda: ranks)
-    fit(Checkpoints(tmp_path, every=1), at_update(2, stop))
+    fit(Checkpoints(tmp_path, CheckpointConfig(frames=1)), at_update(2, stop))
     begun = first_steps[0]
     for updates, num_worlds in zip((2, 3), worlds, strict=True):
         first_steps.clear()
@@ -245,7 +246,7 @@ def test_where_worlds_cannot_go_on_new_ones_begin_with_a_warning(
 
 
 def test_people_that_vary_where_they_did_not_begin_new_episodes(fit, at_update, tmp_path):
-    fit(Checkpoints(tmp_path, every=1), at_update(2, stop))
+    fit(Checkpoints(tmp_path, CheckpointConfig(frames=1)), at_update(2, stop))
     changed = {"variation": VariationConfig(mass=0.1), "neural": NeuralConfig(delay=0.02)}
     with pytest.warns(UserWarning, match="new episodes begin"):
         resumed = fit(at_update(3, stop), ckpt_path=tmp_path / "last.ckpt", env=changed, total_frames=1000)
@@ -298,7 +299,7 @@ def test_max_time_leaves_whole_files(make_ppo, make_trainer, tmp_path):
 def test_files_are_written_every_so_many_updates(fit, at_update, tmp_path):
     seen = []
     look = at_update(4, lambda trainer, module: seen.append(load_policy(tmp_path / "last.ckpt").frames))
-    module = fit(Checkpoints(tmp_path, every=3), look)
+    module = fit(Checkpoints(tmp_path, CheckpointConfig(frames=96)), look)
     assert seen == [3 * module.frames // 5]
 
 
@@ -320,7 +321,7 @@ def assert_whole(folder, updates):
     first, second = (load_policy(folder / name) for name in ("last.ckpt", "policy.safetensors"))
     assert first.frames == second.frames == checkpoint["musclewarp"]["frames"]
     assert all(torch.equal(a, b) for a, b in zip(first.actor.parameters(), second.actor.parameters(), strict=True))
-    assert {path.name for path in folder.iterdir()} == {"last.ckpt", "policy.safetensors"}
+    assert {path.name for path in folder.iterdir()} == {"last.ckpt", "best.ckpt", "policy.safetensors"}
 
 
 def test_training_from_a_checkpoint_with_hidden_code_refuses_it(fit, tmp_path):

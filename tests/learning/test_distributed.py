@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from tensordict import TensorDict
+
+from musclewarp.learning.ppo import PPO
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import sys, torch, lightning
 from musclewarp import train
+from musclewarp.learning.ppo import PPO
 from musclewarp.learning.rollouts import Rollouts
 
 folder = sys.argv.pop(1)
@@ -30,6 +34,21 @@ def spy(self, steps):
     return rollout
 
 Rollouts.collect = spy
+kept, metrics = {}, []
+training_step, clip_gradients = PPO.training_step, PPO.clip_gradients
+
+def step(self, rollout, index):
+    kept.setdefault("start", {k: v.clone() for k, v in self.state_dict().items()})
+    training_step(self, rollout, index)
+
+def clip(self, optimizer, **options):
+    kept.setdefault("gradient", {k: v.grad.clone() for k, v in self.named_parameters() if v.grad is not None})
+    clip_gradients(self, optimizer, **options)
+
+PPO.training_step, PPO.clip_gradients = step, clip
+
+def note(self, trainer, module, *arguments):
+    metrics.append({k: float(v) for k, v in trainer.callback_metrics.items()})
 
 def keep(self, trainer, module):
     rollout = first[0]
@@ -37,9 +56,11 @@ def keep(self, trainer, module):
     torch.save({"weights": {k: v.clone() for k, v in module.state_dict().items()}, "frames": module.frames,
                 "updates": module.updates, "world": trainer.world_size, "observation": rollout["observation"].clone(),
                 "action": rollout["action"].clone(), "optimizer": trainer.optimizers[0].state_dict(),
-                "seen": sum(r.numel() for r in first)}, f"{folder}/{trainer.global_rank}.pt")
+                "seen": sum(r.numel() for r in first), "sizes": module.sizes, "metrics": metrics, **kept,
+                "rollouts": [rollout.to_dict() for rollout in first[1:]]}, f"{folder}/{trainer.global_rank}.pt")
 
 train.Progress.on_train_end = keep
+train.Progress.on_train_batch_end = note
 sys.exit(train.main())
 """
 
@@ -58,7 +79,7 @@ def ranks(references, env_config, config, tmp_path_factory):
     settings = {
         "out": str(folder / "run"),
         "env": {"references": str(references), "num_worlds": 4, "engine": "native", "episode_seconds": 0.3},
-        "ppo": {"total_frames": 3 * 2 * 32, "horizon": 8, "minibatch": 16, "epochs": 2, "hidden": [16]},
+        "ppo": {"total_frames": 3 * 2 * 32, "horizon": 8, "minibatch": 32, "epochs": 2, "hidden": [16]},
     }
     (folder / "tiny.yaml").write_text(yaml.safe_dump(settings))
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("LT_", "PYTEST_", "COVERAGE_"))}
@@ -95,6 +116,44 @@ def test_frames_and_statistics_count_both_ranks(ranks):
     assert first["updates"] == 3
     counts = [value for key, value in first["weights"].items() if key == "normalizer.count"]
     assert counts == [first["seen"] + second["seen"]]
+
+
+@pytest.mark.slow
+def test_the_gradient_of_one_full_batch_is_that_of_a_single_process(ranks, env_config, config):
+    first, second = ranks[0]
+    module = PPO(env_config, config)
+    module.build(**first["sizes"])
+    module.load_state_dict(first["start"])
+    rollout = TensorDict.cat([TensorDict.from_dict(rank["rollouts"][0], batch_size=(4, 8)) for rank in ranks[0]])
+    module._estimate_advantages(rollout)
+    losses = module.loss(rollout.exclude("next").reshape(-1))
+    (losses["loss_objective"] + losses["loss_critic"]).backward()
+    expected = {name: weight.grad for name, weight in module.named_parameters() if weight.grad is not None}
+    assert expected.keys() == first["gradient"].keys()
+    largest = max(float(gradient.abs().max()) for gradient in expected.values())
+    assert largest > 0.01
+    for name, gradient in expected.items():
+        assert torch.equal(first["gradient"][name], second["gradient"][name])
+        torch.testing.assert_close(first["gradient"][name], gradient, atol=1e-5 * largest, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_logged_numbers_are_those_of_all_frames_of_both_ranks(ranks):
+    first, second = ranks[0]
+    ended = 0
+    for update in range(3):
+        following = [rank["rollouts"][update]["next"] for rank in ranks[0]]
+        reward, error, terminated, done = (
+            torch.cat([part[key] for part in following]).float()
+            for key in ("reward", "site_error", "terminated", "done")
+        )
+        for rank in (first, second):
+            logged = rank["metrics"][update]
+            assert logged["reward"] == pytest.approx(float(reward.mean()), rel=1e-5)
+            assert logged["site_error_cm"] == pytest.approx(100 * float(error.mean()), rel=1e-5)
+            assert logged["early_termination"] == pytest.approx(float(terminated.sum() / done.sum().clamp(min=1)))
+        ended += int(done.sum())
+    assert ended > 0
 
 
 @pytest.mark.slow
