@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command("retarget", _retarget, "Fit recordings to a muscle model; what is done and unchanged is skipped.")
-    text = "recordings (AMASS-layout .npz, DeepMimic clips), or folders of any depth of them"
+    text = "AMASS-layout .npz, DeepMimic clips, folders of any depth of them; OpenSim's joint angles (.sto, .mot)"
     sub.add_argument("clips", nargs="+", type=Path, metavar="PATH", help=text)
     sub.add_argument("--model", default="bimanual", help="bimanual (default), myofullbody or ms_human_700")
     sub.add_argument("--out", type=Path, default=Path("refs"), help="folder for the references (default: refs)")
