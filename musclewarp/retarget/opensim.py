@@ -205,7 +205,8 @@ def _bend_toes(model: MuscleModel, qpos: Floats, foot: str, dt: float) -> None:
     Laboratories weld toes to the foot; so stiff, they would lift a whole walker by 5 cm as he pushes off.
     """
     joint, toes = model.mj_model.joint(f"mtp_angle_{foot[0]}"), _foot_parts(model, foot, toes=True)
-    angles = np.linspace(*joint.range, 41)
+    low, high = joint.range
+    angles = np.linspace(low, high, 41)
     angles = angles[np.abs(angles).argsort()]
     heights = np.empty((len(angles), len(qpos)))
     for row, angle in zip(heights, angles, strict=True):

@@ -19,7 +19,7 @@ _LIMBS = (("shoulder", "elbow", "hand"), ("hip", "knee", "ankle", "toes"))
 
 def stick_figure(sites: tuple[str, ...]) -> NDArray[np.intp]:
     """Pairs `(E, 2)` of tracking sites between which a stick figure has its sticks."""
-    chains = [("pelvis", "upper_body", "head")]
+    chains: list[tuple[str, ...]] = [("pelvis", "upper_body", "head")]
     for side, limb in itertools.product(("left", "right"), _LIMBS):
         trunk = "upper_body" if limb[0] == "shoulder" else "pelvis"
         chains.append((trunk, *(f"{side}_{joint}" for joint in limb)))
