@@ -257,7 +257,7 @@ class Problem:
         """The same with the floor under parts `(T, P)` of the soles, which are above it, and would be below."""
         if not parts.any():
             return equations
-        frames = parts.any(axis=1)
+        frames = np.flatnonzero(parts.any(axis=1))
         slope = here.slopes[frames] * torch.from_numpy(parts[frames])[..., None]
         depth = self.config.penetration * (CLEARANCE - here.heights[frames])
         blocks, gradient = [equations.blocks[0].copy(), *equations.blocks[1:]], equations.gradient.copy()

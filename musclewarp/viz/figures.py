@@ -36,7 +36,7 @@ def body_meshes(m: mujoco.MjModel) -> dict[int, trimesh.Trimesh]:
             pose = trimesh.transformations.quaternion_matrix(m.geom_quat[geom])
             pose[:3, 3] = m.geom_pos[geom]
             parts.setdefault(int(m.geom_bodyid[geom]), []).append(mesh.apply_transform(pose))
-    return {body: trimesh.util.concatenate(meshes) for body, meshes in parts.items()}
+    return {body: sum(meshes[1:], meshes[0]) for body, meshes in parts.items()}
 
 
 def _geom_mesh(m: mujoco.MjModel, geom: int) -> trimesh.Trimesh | None:
