@@ -3,8 +3,9 @@
     python benchmarks/retarget.py CLIP.npz ... FOLDER ... --model myofullbody --body stand-in
     python benchmarks/retarget.py CLIP.npz ... --mink          # and the speed of mink and daqp on the same targets
     python benchmarks/retarget.py --references FOLDER          # figures of references that are there already
+    python benchmarks/retarget.py DEEPMIMIC --line benchmarks/results/deepmimic.jsonl    # and a line with all figures
 
-Up to eight clips have a column each; of more, the median, the 95th percentile and the worst are shown, and what is
+Up to nine clips have a column each; of more, the median, the 95th percentile and the worst are shown, and what is
 wrong with the five worst clips. GMR-Fit's figures: MyoFullBody, four CMU clips at 30 Hz, its current version, that of
 its paper, and where it has one that of the recording itself.
 """
@@ -29,9 +30,9 @@ from rich.table import Table
 from musclewarp.engines.native import available_threads
 from musclewarp.errors import MusclewarpError
 from musclewarp.models import MuscleModel, PhysicsConfig, load_model
-from musclewarp.motion.amass import read_amass
-from musclewarp.motion.body import Body, load_body
+from musclewarp.motion.body import Body, body_of
 from musclewarp.motion.motion import Motion
+from musclewarp.motion.read import find_motions, read_motion
 from musclewarp.references.library import find_references
 from musclewarp.references.muscle_paths import muscle_paths
 from musclewarp.references.reference import Reference
@@ -40,7 +41,7 @@ from musclewarp.retarget.pipeline import fit_postures, resample
 from musclewarp.retarget.quality import QUALITY_FILE
 
 Figures = Mapping[str, float | None]
-FEW = 8
+FEW = 9
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ BARS = (
 
 def measure(path: Path, model: MuscleModel, body: str, dt: float, mink: MinkSolver | None) -> dict[str, Any]:
     """All figures of one clip."""
-    motion = read_amass(path)
-    person = load_body(motion.gender, body)
+    motion = read_motion(path)
+    person = body_of(motion, body)
     started = time.perf_counter()
     reference = retarget(motion, model, dt, person)
     seconds = time.perf_counter() - started
@@ -219,7 +220,7 @@ def show(console: Console, rows: Sequence[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clips", nargs="*", type=Path, help="recordings in AMASS layout, or folders of them")
+    parser.add_argument("clips", nargs="*", type=Path, help="recordings (AMASS, DeepMimic), or folders of them")
     parser.add_argument("--references", nargs="+", type=Path, help="folders of references, instead of clips")
     parser.add_argument("--model", default="myofullbody")
     parser.add_argument("--body", default="auto", help="auto, stand-in, smpl, smplh or smplx")
@@ -229,6 +230,7 @@ def main() -> None:
         "--mink-tolerance", type=float, default=1e-4, help="m of weighted error by which a last step may help"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, the table on stderr")
+    parser.add_argument("--line", type=Path, help="append a JSON line of all figures to this file")
     options = parser.parse_args()
     if bool(options.clips) == bool(options.references):
         parser.error("give clips, or --references")
@@ -240,7 +242,7 @@ def main() -> None:
     else:
         packages |= versions() if options.mink else {}
         mink = MinkSolver(model, options.mink_tolerance) if options.mink else None
-        paths = [p for path in options.clips for p in (sorted(path.glob("*.npz")) if path.is_dir() else [path])]
+        paths = [p for path in options.clips for p in (find_motions(path) if path.is_dir() else [path])]
         for path in track(paths, "retargeting", console=Console(stderr=True), transient=True):
             try:
                 rows.append(measure(path, model, options.body, options.dt, mink))
@@ -256,6 +258,11 @@ def main() -> None:
         result |= {"cores": available_threads(), "bars": [asdict(bar) for bar in BARS], "clips": rows}
         result |= {"summary": summary(rows), "worst": worst_clips(rows), "failed": failed}
         print(json.dumps(_finite(result)))
+    if options.line:
+        figures = [{key: value for key, value in row.items() if key != "muscles"} for row in rows]
+        line = {"model": options.model, "dt": options.dt, "versions": packages, "clips": figures, "failed": failed}
+        with open(options.line, "a") as file:
+            file.write(json.dumps(_finite(line)) + "\n")
 
 
 def _finite(value: Any) -> Any:

@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command("retarget", _retarget, "Fit recordings to a muscle model; what is done and unchanged is skipped.")
-    text = "recordings (AMASS-layout .npz, DeepMimic clips), or folders of any depth of them"
+    text = "AMASS-layout .npz, DeepMimic clips, folders of any depth of them; OpenSim's joint angles (.sto, .mot)"
     sub.add_argument("clips", nargs="+", type=Path, metavar="PATH", help=text)
     sub.add_argument("--model", default="bimanual", help="bimanual (default), myofullbody or ms_human_700")
     sub.add_argument("--out", type=Path, default=Path("refs"), help="folder for the references (default: refs)")
@@ -87,7 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--overwrite", action="store_true", help="replace references of other recordings, too")
 
     sub = commands.add_parser(
-        "references", help="References that are there: how good (inspect), train and test parts (split), loops (loop)."
+        "references",
+        help="References that are there: how good (inspect), a look (view), train and test (split), loops (loop).",
     )
     actions = sub.add_subparsers(dest="action", required=True, metavar="ACTION")
     text = "Print the quality of references, the worst first, what fails a bar in red."
@@ -96,6 +97,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="folders, references, or FILE.yaml:train")
     sub.add_argument("--plot", type=Path, help="write the distribution of every figure here (.png, .pdf, .svg)")
     sub.add_argument("--rows", type=int, default=20, help="how many of the worst to show (default: 20)")
+    text = "Show references in a browser: body and tendons beside the recording, at any time; Ctrl-C ends it."
+    sub = actions.add_parser("view", help=text, description=text)
+    sub.set_defaults(run=_view)
+    sub.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="folders, references, or FILE.yaml:train")
+    sub.add_argument("--clip", metavar="NAME", help="the first to show: its file below the folder, without the suffix")
+    sub.add_argument("--port", type=int, default=8080, help="of the page, or the next free one (default: 8080)")
     text = "Write split.yaml, for FOLDER/split.yaml:train and :test as references; parts share no subject and no clip."
     sub = actions.add_parser("split", help=text, description=text)
     sub.set_defaults(run=_split)
@@ -229,6 +236,15 @@ def _inspect(options: argparse.Namespace) -> int:
     from musclewarp.inspection import inspect_references
 
     return inspect_references(options.paths, options.plot, options.rows)
+
+
+def _view(options: argparse.Namespace) -> int:
+    from musclewarp.inspection import open_viewer
+
+    viewer = open_viewer(options.paths, options.clip, options.port)
+    print(f"{viewer.url} (Ctrl-C ends it)", flush=True)
+    viewer.run()
+    return 0
 
 
 def _split(options: argparse.Namespace) -> int:

@@ -1,7 +1,9 @@
-"""`musclewarp references`: how good the references of a folder are, and which to test with."""
+"""`musclewarp references`: how good the references of a folder are, how they look, and which to test with."""
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +12,13 @@ from rich.console import Console
 
 from musclewarp.errors import FileError
 from musclewarp.files import write_atomically
+from musclewarp.models import MuscleModel, PhysicsConfig, load_model
 from musclewarp.references.library import find_references
 from musclewarp.references.manifest import read_entry, scan
-from musclewarp.references.reference import SUFFIX
+from musclewarp.references.reference import SUFFIX, Reference
 from musclewarp.references.split import SPLIT, make_split, save_split, split_of_index, subject_of
 from musclewarp.viz.quality import quality_figure, quality_table
+from musclewarp.viz.viewer import PORT, ReferenceViewer
 
 
 def inspect_references(paths: Sequence[Path], plot: Path | None = None, rows: int = 20) -> int:
@@ -37,6 +41,38 @@ def inspect_references(paths: Sequence[Path], plot: Path | None = None, rows: in
     for error in errors:
         print(error, file=sys.stderr)
     return 2 if errors else 0
+
+
+def open_viewer(paths: Sequence[Path], clip: str | None = None, port: int = PORT) -> ReferenceViewer:
+    """A page of the references at `paths`; see `ReferenceViewer`.
+
+    Args:
+        paths: folders, references, or parts of split files.
+        clip: the one to show first: its file below the folder, without the suffix.
+        port: of this machine, or the next free one.
+
+    Raises:
+        FileError: there are none, none is called `clip`, or the first one cannot be read or is not of its model.
+        ModelError: its model cannot be loaded.
+    """
+    files = find_references(paths)
+    folder = os.path.commonpath([path.absolute().parent for path in files])
+    named = {path.absolute().relative_to(folder).as_posix().removesuffix(SUFFIX): path for path in files}
+    if clip is not None and clip not in named:
+        known = ", ".join(list(named)[:8]) + (", ..." if len(named) > 8 else "")
+        raise FileError(f"no reference is called '{clip}'; choose one of {known}")
+    model = functools.lru_cache(maxsize=2)(_model_at_rate)
+
+    def load(path: Path) -> tuple[MuscleModel, Reference]:
+        reference = Reference.load(path)
+        return model(reference.model, reference.dt), reference
+
+    return ReferenceViewer(named, load, clip, port)
+
+
+def _model_at_rate(name: str, dt: float) -> MuscleModel:
+    """What references call `name`, with "_fingers" behind it where it has them."""
+    return load_model(name.removesuffix("_fingers"), name.endswith("_fingers"), PhysicsConfig(dt / 4, substeps=4))
 
 
 def split_references(folder: Path, test_subjects: Sequence[str] = (), index: Path | None = None) -> Path:

@@ -24,6 +24,8 @@ FPS_RANGE = (1.0, 10_000.0)
 NUM_BODY_JOINTS = 22  # in every layout the pelvis to the wrists; then come SMPL's hands, or fingers and a face
 LARGEST_ANGLE = 1e4  # rad; beyond it an axis-angle has lost its digits, or never was one
 LARGEST_TRANSLATION = 1e6  # m
+LARGEST_TURN = 4 * np.pi  # rad, of a joint from its parent; what is larger was written in degrees
+LARGEST_HEIGHT = 20.0  # m; what is larger was written in centimetres or millimetres
 
 
 def read_amass(path: str | Path) -> Motion:
@@ -34,7 +36,8 @@ def read_amass(path: str | Path) -> Motion:
     The fingers of SMPL-H and SMPL-X are dropped: the hands follow the wrists. No pickle is ever loaded.
 
     Raises:
-        FileError: no such file, not an npz, truncated, or a key is missing, of a wrong shape or kind, or not finite.
+        FileError: no such file, not an npz, truncated, in degrees or millimetres, or a key is missing, of a wrong shape
+            or kind, or not finite.
     """
     path = Path(path)
     arrays, sha256 = _open(path)
@@ -48,6 +51,7 @@ def read_amass(path: str | Path) -> Motion:
     trans = _numbers(path, arrays, "trans", 2, LARGEST_TRANSLATION)
     if trans.shape != (len(poses), 3):
         raise FileError(f"{path}: 'trans' has shape {trans.shape}, expected {(len(poses), 3)} as 'poses' has frames")
+    _refuse_other_units(path, poses, trans)
     betas = _numbers(path, arrays, "betas", 1)[:NUM_BETAS] if "betas" in arrays else np.zeros(NUM_BETAS)
 
     joints = len(SMPL_JOINTS) if layout == "SMPL" else NUM_BODY_JOINTS
@@ -157,6 +161,22 @@ def _numbers(path: Path, arrays: NpzFile, key: str, ndim: int, limit: float = np
             f"{path}: '{key}' is {numbers[place]} {where}, expected a finite number, its size below {limit:g}"
         )
     return numbers
+
+
+def _refuse_other_units(path: Path, poses: NDArray[np.float64], trans: NDArray[np.float64]) -> None:
+    turns = np.linalg.norm(poses[:, : 3 * NUM_BODY_JOINTS].reshape(len(poses), NUM_BODY_JOINTS, 3), axis=-1)
+    if turns.max() > LARGEST_TURN:
+        frame, joint = np.unravel_index(turns.argmax(), turns.shape)
+        raise FileError(
+            f"{path}: {SMPL_JOINTS[joint]} is turned by {turns.max():.4g} rad in frame {frame}, which looks like "
+            "degrees; convert 'poses' to radians"
+        )
+    height = np.abs(trans[:, 2])
+    if height.max() > LARGEST_HEIGHT:
+        raise FileError(
+            f"{path}: the root is {trans[height.argmax(), 2]:.4g} m high in frame {int(height.argmax())}, which looks "
+            "like millimetres or centimetres; convert 'trans' to metres"
+        )
 
 
 def _fps(path: Path, arrays: NpzFile, frames: int) -> float:

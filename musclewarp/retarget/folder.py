@@ -22,16 +22,20 @@ from musclewarp.errors import ConfigError, FileError, MusclewarpError
 from musclewarp.files import only_writer, remove_unfinished
 from musclewarp.models import PhysicsConfig, load_model
 from musclewarp.motion.body import Body, body_kind, load_body
+from musclewarp.motion.opensim import read_opensim
 from musclewarp.motion.read import find_motions, read_motion
 from musclewarp.processes import run_in_processes
 from musclewarp.references.manifest import Entry, Failure, read_entry, scan, write_manifest
-from musclewarp.references.reference import SUFFIX
+from musclewarp.references.reference import SUFFIX, Reference
+from musclewarp.retarget.activations import with_activations
 from musclewarp.retarget.ik import IKConfig
+from musclewarp.retarget.opensim import KNEECAPS, from_opensim
 from musclewarp.retarget.pipeline import retarget
 from musclewarp.retarget.quality import quality_row, write_quality
 from musclewarp.threads import use_one_thread
 
 _SECONDS_BETWEEN_MANIFESTS = 10.0
+_OPENSIM, _OPENSIM_SUFFIXES = "OpenSim", (".sto", ".mot")
 
 
 @dataclass(frozen=True)
@@ -241,14 +245,7 @@ class Retargeter:
     def _make(self, clip: Clip) -> Entry:
         started = time.perf_counter()
         with warnings.catch_warnings(record=True) as caught:
-            motion = dataclasses.replace(read_motion(clip.path), name=clip.name)
-            reference = retarget(
-                motion,
-                self.model,
-                self.settings.dt,
-                self._body(motion.gender, motion.shape_space),
-                activations=self.settings.activations,
-            )
+            reference = self._reference(clip)
         source = {**reference.source, "place": _place(clip.path), "settings": self.settings.recorded()}
         path = dataclasses.replace(reference, source=source).save(self.out / f"{clip.name}{SUFFIX}")
         return dataclasses.replace(
@@ -257,11 +254,23 @@ class Retargeter:
             warnings=tuple(str(warning.message) for warning in caught),
         )
 
+    def _reference(self, clip: Clip) -> Reference:
+        dt = self.settings.dt
+        if clip.path.suffix.lower() in _OPENSIM_SUFFIXES:  # joint angles, which need no body
+            table = read_opensim(clip.path, drop=KNEECAPS)
+            found = from_opensim(table, self.model, dt, clip.name, source={"layout": _OPENSIM, "body": ""})
+            return with_activations(self.model, found) if self.settings.activations else found
+        motion = dataclasses.replace(read_motion(clip.path), name=clip.name)
+        body = self._body(motion.gender, motion.shape_space)
+        return retarget(motion, self.model, dt, body, activations=self.settings.activations)
+
     @functools.cache  # noqa: B019 (one retargeter a process)
     def _body(self, gender: str, shape_space: str) -> Body:
         return load_body(gender, body_kind(shape_space, self.settings.body))
 
     def _body_name(self, source: Mapping[str, Any]) -> str:
+        if source.get("layout") == _OPENSIM:
+            return ""
         try:
             return self._body(source.get("gender", "neutral"), source.get("shape_space", "smpl")).name
         except MusclewarpError:

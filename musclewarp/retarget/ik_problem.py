@@ -17,14 +17,14 @@ from musclewarp.models.muscles import joint_group
 from musclewarp.motion import rotations
 from musclewarp.references.reference import differentiate
 from musclewarp.retarget.bounds import independent_bounds, rest_posture
-from musclewarp.retarget.ground import Ground
+from musclewarp.retarget.ground import CLEARANCE, Ground
 from musclewarp.retarget.ik_config import IKConfig
 from musclewarp.retarget.targets import Targets
 
 Floats = NDArray[np.float64]
 _CHUNK = 256  # frames
 _BOX = 0.5  # rad or m that a joint may move in one step
-_ACTIVE_SETS = 3  # tries to find which bounds are met
+_ACTIVE_SETS = 3  # tries to find which bounds, and where the floor, are met
 
 
 class Equations(NamedTuple):
@@ -44,7 +44,8 @@ class Point:
     """Postures `qpos (T, nq)`, their cost, and what the normal equations need of them.
 
     `hessian (T, n, n)` and `gradient (T, n)`, the descent direction, are those of the terms that know one frame alone;
-    `missing (T - 2, n)` are the moments to come near, less those of the movement.
+    `missing (T - 2, n)` are the moments to come near, less those of the movement; `heights (T, P)` and
+    `slopes (T, P, n)` those of the parts of the soles.
     """
 
     qpos: torch.Tensor
@@ -52,6 +53,8 @@ class Point:
     hessian: torch.Tensor
     gradient: torch.Tensor
     missing: Floats | None
+    heights: torch.Tensor
+    slopes: torch.Tensor
 
 
 class Problem:
@@ -142,45 +145,41 @@ class Problem:
         """The cost of `qpos (T, nq)` and its derivatives."""
         # a few frames at a time: their Jacobians stay in the cache
         chunks = [slice(start, start + _CHUNK) for start in range(0, self.frames, _CHUNK)]
-        costs, hessians, gradients = zip(*(self._track(qpos[frames], frames) for frames in chunks), strict=True)
+        costs, *parts = zip(*(self._track(qpos[frames], frames) for frames in chunks), strict=True)
+        hessian, gradient, heights, slopes = (torch.cat(part) for part in parts)
         missing, cost = None, sum(costs) + float((self.smooth * self._accelerations(qpos).square()).sum())
         if self.moments is not None:
             missing = self._missing_moments(qpos)
             cost += self.config.moment * float((missing**2).sum())
-        return Point(qpos, cost, torch.cat(hessians), torch.cat(gradients), missing)
+        return Point(qpos, cost, hessian, gradient, missing, heights, slopes)
 
-    def _track(self, qpos: torch.Tensor, frames: slice) -> tuple[float, torch.Tensor, torch.Tensor]:
-        """Cost, Hessian of Gauss and Newton, and descent direction of what is asked of each of some frames."""
+    def _track(self, qpos: torch.Tensor, frames: slice) -> tuple[float, *tuple[torch.Tensor, ...]]:
+        """Cost, Hessian of Gauss and Newton, and descent direction of some frames; heights and slopes of the soles."""
         poses, sites = self.kinematics(qpos), len(self.model.sites)
         turn = self.goal_rotation[frames] @ poses.rotation[:, self.oriented].transpose(-1, -2)
         turn = torch.from_numpy(rotations.to_rotvec(rotations.from_matrix(turn.numpy())))
         place = self.position_scale[frames]
-        constant = 0.0
+        constant, heights, rises = 0.0, qpos.new_empty(len(qpos), 0), qpos.new_empty(len(qpos), 0, self.n)
         errors = [(self.goal[frames] - poses.position[:, :sites]) * place, turn * self.rotation_scale]
         slopes = [
             poses.jacobian[:, :sites, :3] * place[..., None],
             poses.jacobian[:, self.oriented, 3:] * self.rotation_scale[..., None],
         ]
         if self.ground is not None:
-            error, slope, constant = self._on_ground(SitePoses(*(part[:, sites:] for part in poses)), frames)
-            errors.append(error)
-            slopes.append(slope)
+            soles = SitePoses(*(part[:, sites:] for part in poses))
+            heights = self.ground.soles.heights(soles.position, soles.rotation)
+            rises = self.ground.soles.slopes(soles)
+            pull = self.ground.at(frames).pull(heights, self.config.stance, self.config.penetration)
+            scale, constant = pull.weight.sqrt()[..., None], pull.constant
+            errors.append((pull.goal - heights)[..., None] * scale)
+            slopes.append((rises * scale)[:, :, None])
         error = torch.cat([part.flatten(1) for part in errors], dim=1)
         slope = torch.cat([part.flatten(1, 2) for part in slopes], dim=1)
         off = self._joint_values(self.rest[None]) - self._joint_values(qpos)
         hessian = slope.transpose(1, 2) @ slope + torch.diag(self.posture)
         gradient = (error[:, None] @ slope).squeeze(1) + self.posture * off
-        return constant + float(error.square().sum() + (self.posture * off.square()).sum()), hessian, gradient
-
-    def _on_ground(self, poses: SitePoses, frames: slice) -> tuple[torch.Tensor, torch.Tensor, float]:
-        """Weighted errors `(T, P, 1)` and their slopes `(T, P, 1, n)` of the soles' heights, and a rest of the cost."""
-        assert self.ground is not None
-        soles = self.ground.soles
-        heights = soles.heights(poses.position, poses.rotation)
-        pull = self.ground.at(frames).pull(heights, self.config.stance, self.config.penetration)
-        scale = pull.weight.sqrt()
-        error, slope = (pull.goal - heights) * scale, soles.slopes(poses) * scale[..., None]
-        return error[..., None], slope[:, :, None], pull.constant
+        cost = constant + float(error.square().sum() + (self.posture * off.square()).sum())
+        return cost, hessian, gradient, heights, rises
 
     def _missing_moments(self, qpos: torch.Tensor) -> Floats:
         """The moments to come near, less those of the movement, of all frames but the first and the last."""
@@ -233,22 +232,38 @@ class Problem:
     def step(self, here: Point, equations: Equations, damping: float) -> tuple[torch.Tensor, float]:
         """Where the damped Gauss-Newton step within the bounds leads, all frames `(T, nq)`, and what it should gain.
 
-        What would leave its bounds goes to the bound, and the others adapt to that.
+        What would leave its bounds goes to the bound, what would fall through the floor lands on it, and the others
+        adapt to that.
         """
         values = self._joint_values(here.qpos).numpy()
         to_lower = np.clip(self.lower.numpy() - values, -_BOX, 0.0)
         to_upper = np.clip(self.upper.numpy() - values, 0.0, _BOX)
         gradient = equations.gradient
         held = self.scalar.numpy() & (((to_lower == 0.0) & (gradient < 0)) | ((to_upper == 0.0) & (gradient > 0)))
-        delta = np.zeros_like(values)
+        delta, below = np.zeros_like(values), (here.heights < CLEARANCE).numpy()
         for _ in range(_ACTIVE_SETS):
             delta = self._solve(equations, held, damping, np.where(held, delta, 0.0))
             leaves = self.scalar.numpy() & ~held & ((delta < to_lower) | (delta > to_upper))
-            if not leaves.any():
+            rise = (here.slopes @ torch.from_numpy(delta)[..., None]).squeeze(-1)
+            lands = (here.heights + rise < CLEARANCE).numpy() & ~below
+            if not leaves.any() and not lands.any():
                 break
+            equations, below = self._with_floor(equations, here, lands), below | lands
             delta = np.where(leaves, np.clip(delta, to_lower, to_upper), delta)
             held |= leaves
         return self.move(here.qpos, torch.from_numpy(delta)), float((gradient * delta).sum())
+
+    def _with_floor(self, equations: Equations, here: Point, parts: NDArray[np.bool_]) -> Equations:
+        """The same with the floor under parts `(T, P)` of the soles, which are above it, and would be below."""
+        if not parts.any():
+            return equations
+        frames = np.flatnonzero(parts.any(axis=1))
+        slope = here.slopes[frames] * torch.from_numpy(parts[frames])[..., None]
+        depth = self.config.penetration * (CLEARANCE - here.heights[frames])
+        blocks, gradient = [equations.blocks[0].copy(), *equations.blocks[1:]], equations.gradient.copy()
+        blocks[0][frames] += self.config.penetration * (slope.transpose(1, 2) @ slope).numpy()
+        gradient[frames] += (depth[:, None] @ slope).squeeze(1).numpy()
+        return equations._replace(blocks=blocks, gradient=gradient)
 
     def move(self, qpos: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
         """`qpos` moved by `delta (T, n)` of the independent dofs, clamped to the bounds, couplings restored."""

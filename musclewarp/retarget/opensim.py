@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.interpolate import make_smoothing_spline
+from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from musclewarp.errors import FileError, ModelError
 from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
+from musclewarp.models.surfaces import foot_geoms, geom_heights
 from musclewarp.motion import rotations
 from musclewarp.motion.opensim import coordinate_name, to_z_up
 from musclewarp.motion.table import Table
@@ -37,6 +39,8 @@ _SHOULDER_JOINTS = ("elv_angle", "shoulder_elv", "shoulder_rot")
 # same name, same sign, same zero; but pro_sup, which OpenSim counts from supination and MyoFullBody from the middle
 _SAME = ("hip_flexion", "hip_adduction", "hip_rotation", "knee_angle", "ankle_angle", "subtalar_angle", "mtp_angle",
          "elbow_flex", "pro_sup")  # fmt: skip
+KNEECAPS = ("knee_angle_r_beta", "knee_angle_l_beta")  # follow the knees; in degrees in files that say radians
+TOE_SMOOTHNESS = 0.02  # s, standard deviation
 PLANE_SMOOTHNESS = 1e-8  # s^4: squared angle that a squared acceleration of the plane is worth
 OFFSETS = {f"pro_sup_{side}": -np.pi / 2 for side in "rl"}
 JOINTS = tuple(f"{joint}_{side}" for side in "rl" for joint in _SAME)
@@ -68,7 +72,8 @@ def from_opensim(
     """The movement of a table of OpenSim coordinates (Rajagopal's names and signs) as a reference of a full-body model.
 
     Angles are kept (see `opensim_qpos`), the person's size is not: the pelvis moves as it was measured, and one
-    vertical offset puts the feet on the floor. `Reference.source` tells what was not mapped, at rest, or clipped.
+    vertical offset puts the feet on the floor. Toes that were not measured bend where a heel rises.
+    `Reference.source` tells what was not mapped, at rest, or clipped.
 
     Args:
         table: angles in rad, pelvis translations in m, in OpenSim's ground frame.
@@ -93,8 +98,12 @@ def from_opensim(
     mapped = opensim_qpos(replace(table, values=unwrapped).resample(dt, cutoff_hz), model)
     qpos = mapped.qpos
     qpos[:, 0] += treadmill_speed * dt * np.arange(len(qpos))
-    qpos[:, 2] -= np.percentile(lowest_foot_heights(model, qpos), 2)  # one offset onto the floor
-    told = {"unmapped": unmapped, "at_rest": list(mapped.at_rest), "clipped_rad": mapped.clipped}
+    stiff = [foot for foot in model.feet if f"mtp_angle_{foot[0]}" in mapped.at_rest]
+    standing = np.stack([_heel_heights(model, qpos, foot) for foot in stiff] or [lowest_foot_heights(model, qpos)])
+    qpos[:, 2] -= np.percentile(standing.min(axis=0), 2)  # one offset onto the floor
+    for foot in stiff:
+        _bend_toes(model, qpos, foot, dt)
+    told = {"unmapped": unmapped, "at_rest": list(mapped.at_rest), "clipped_rad": mapped.clipped, "bent_toes": stiff}
     reference = make_reference(
         model, qpos, dt, name=name or table.name, source={**table.source, **(source or {}), **told}
     )
@@ -180,6 +189,34 @@ def _bend_trunk(model: MuscleModel, qpos: Floats, table: Table) -> None:
         jacobian = model.couplings.reduce_columns(torch.from_numpy(qpos), poses.jacobian[:, 1, 3:]).numpy()
         qpos[:, addresses] += np.linalg.solve(jacobian[:, :, columns], error[..., None])[..., 0]
         qpos[:] = model.couplings.project_qpos(torch.from_numpy(qpos)).numpy()
+
+
+def _heel_heights(model: MuscleModel, qpos: Floats, foot: str) -> Floats:
+    """Height `(T,)` in m of the lowest point of a foot without its toes."""
+    return geom_heights(model, qpos, _foot_parts(model, foot, toes=False)).min(axis=1)
+
+
+def _foot_parts(model: MuscleModel, foot: str, toes: bool) -> list[int]:
+    heel = model.mj_model.body(model.layout.feet[foot]).id
+    return [geom for geom in foot_geoms(model, foot) if (model.mj_model.geom_bodyid[geom] != heel) == toes]
+
+
+def _bend_toes(model: MuscleModel, qpos: Floats, foot: str, dt: float) -> None:
+    """Bend the toes of a foot as little as keeps them out of the floor, smoothly.
+
+    Laboratories weld toes to the foot; so stiff, they would lift a whole walker by 5 cm as he pushes off.
+    """
+    joint, toes = model.mj_model.joint(f"mtp_angle_{foot[0]}"), _foot_parts(model, foot, toes=True)
+    low, high = joint.range
+    angles = np.linspace(low, high, 41)
+    angles = angles[np.abs(angles).argsort()]
+    heights = np.empty((len(angles), len(qpos)))
+    for row, angle in zip(heights, angles, strict=True):
+        bent = qpos.copy()
+        bent[:, joint.qposadr[0]] = angle
+        row[:] = geom_heights(model, bent, toes).min(axis=1)
+    least = np.where((heights >= 0).any(axis=0), (heights >= 0).argmax(axis=0), heights.argmax(axis=0))
+    qpos[:, joint.qposadr[0]] = gaussian_filter1d(angles[least], TOE_SMOOTHNESS / dt, mode="nearest")
 
 
 def _shoulder(model: MuscleModel, table: Table, side: str) -> dict[str, Floats]:

@@ -150,3 +150,19 @@ def test_the_descent_direction_of_a_spinning_body_is_minus_half_the_gradient(who
         moved = [problem.at(problem.move(here.qpos, torch.from_numpy(sign * step * along))).cost for sign in (1, -1)]
         expected = -2.0 * float((gradient * along).sum())
         assert (moved[0] - moved[1]) / (2 * step) == pytest.approx(expected, rel=5e-3, abs=1e-5)
+
+
+def test_a_step_that_would_lead_through_the_floor_lands_on_it(whole, soles):
+    """All targets are 10 cm below a body that hangs 1 cm above the floor."""
+    qpos = np.tile(rest_posture(whole), (3, 1))
+    qpos[:, 2] += 0.01 - min(lowest_foot_heights(whole, qpos[:1], foot)[0] for foot in whole.feet)
+    poses = Kinematics(whole)(torch.from_numpy(qpos), jacobian=False)
+    turned = rotations.from_matrix(poses.rotation.numpy())
+    turned[:, [site not in ORIENTED for site in whole.sites]] = np.nan
+    ground = Ground(soles, np.zeros((3, 2), dtype=bool))
+    problem = Problem(whole, Targets(poses.position.numpy() - [0.0, 0.0, 0.1], turned), DT, IKConfig(), ground=ground)
+    here = problem.at(problem.admissible(torch.from_numpy(qpos)))
+    there, gain = problem.step(here, problem.normal_equations(here), 1e-4)
+    assert lowest_foot_heights(whole, there.numpy()).min() > -2e-3
+    assert 0 < gain < here.cost
+    assert problem.at(there).cost < here.cost

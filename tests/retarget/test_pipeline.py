@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from musclewarp.dynamics import optimize_activations
 from musclewarp.errors import FileError
+from musclewarp.models.mirror import Mirror
 from musclewarp.motion import rotations
 from musclewarp.motion.motion import SMPL_JOINTS, Motion
 from musclewarp.references import Reference
@@ -137,6 +138,19 @@ def test_a_mirrored_movement_gives_the_mirrored_reference(arms, arms_clip, perso
     for joint in ("elbow_flex", "shoulder_elv", "elv_angle"):
         left, right = (arms.mj_model.joint(f"{joint}_{side}").qposadr[0] for side in "lr")
         assert np.abs(other.qpos[:, left] - arms_reference.qpos[:, right]).max() < 0.02
+
+
+def test_a_mirrored_movement_of_the_whole_body_gives_the_mirrored_reference(body, whole_clip, person):
+    config, mirror = IKConfig(tolerance=1e-7), Mirror.from_model(body.mj_model)
+    one, other = (retarget(clip, body, body=person, config=config) for clip in (whole_clip, mirrored(whole_clip)))
+    partners = [body.sites.index(site.replace("right", "left") if "right" in site else site.replace("left", "right"))
+                for site in body.sites]  # fmt: skip
+    expected = one.site_positions[:, partners] * [-1.0, 1.0, 1.0]
+    assert np.linalg.norm(other.site_positions - expected, axis=-1).max() < 2e-3
+    turned = np.stack([mirror.posture(body.mj_model, qpos) for qpos in one.qpos])
+    off = np.degrees(np.abs(other.qpos - turned)[:, body.joint_qpos])
+    assert off.max() < 1.0, body.dof_names[body.joint_dofs[off.max(axis=0).argmax()]]
+    assert other.quality["position_rmse_m"] == pytest.approx(one.quality["position_rmse_m"], rel=0.01)
 
 
 @pytest.mark.parametrize("name", ["arms", "body"])

@@ -46,6 +46,16 @@ def test_a_cartwheel_goes_once_round_without_a_jump_of_the_root(person, data_roo
     assert np.linalg.norm(rotations.to_rotvec(steps), axis=1).max() < 0.3
 
 
+@pytest.mark.parametrize("rate", [30, 50])
+def test_a_backflip_leaves_no_limb_behind(person, data_root, rate):
+    clip = read_motion(data_root / "motions" / "deepmimic" / "humanoid3d_backflip.txt")
+    reference = retarget(clip, person, dt=1 / rate)
+    check_constraints(person, reference)
+    assert reference.quality["target_rmse_m"] < 0.016
+    off = np.linalg.norm(reference.site_positions - reference.target_positions, axis=-1)
+    assert off.max() < 0.085
+
+
 def test_an_arm_raised_by_hand_is_raised_by_the_model(person):
     turns = np.tile(rotations.IDENTITY, (31, len(SMPL_JOINTS), 1))
     turns[:, 0] = rotations.from_rotvec([np.pi / 2, 0, 0])

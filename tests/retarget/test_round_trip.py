@@ -1,0 +1,112 @@
+"""A movement of the model itself comes back from its own sites, and its mirror image from theirs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.interpolate import make_interp_spline
+
+from musclewarp.models import MuscleModel
+from musclewarp.models.kinematics import Kinematics
+from musclewarp.models.mirror import Mirror
+from musclewarp.motion import rotations
+from musclewarp.retarget.bounds import independent_bounds, rest_posture
+from musclewarp.retarget.ik import IKConfig, solve
+from musclewarp.retarget.ik_problem import Problem
+from musclewarp.retarget.targets import Targets
+
+DT, FRAMES, KNOTS = 0.02, 30, 4
+ORIENTED = ("pelvis", "left_hand", "right_hand", "left_ankle", "right_ankle")
+SEEN = 0.01
+"""m/rad: a joint whose turn moves the (weighted) sites less, whatever the others do to hide it, cannot be known."""
+few = settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# hardly any pull to smoothness and rest: only what is not seen is left to them
+FREE = IKConfig(
+    posture=1e-9, acceleration=1e-12, shoulder_acceleration=1e-12, whole_body_acceleration=1e-12, feasibility_rounds=0,
+    tolerance=1e-8, max_iterations=200,
+)  # fmt: skip
+
+
+@pytest.fixture(params=["arms", "body", "ms_human"])
+def model(request) -> MuscleModel:
+    return request.getfixturevalue(request.param)
+
+
+def random_movement(model: MuscleModel, seed: int) -> np.ndarray:
+    """Postures `(T, nq)`: splines through random angles in a third of each range around rest; a root that wanders."""
+    random, (low, high) = np.random.default_rng(seed), independent_bounds(model, 0.01)
+    scalar = np.isin(model.couplings.independent, model.joint_dofs)
+    low, high = low[scalar], high[scalar]
+    rest = rest_posture(model)[model.joint_qpos]
+
+    def spline(middle, half) -> np.ndarray:
+        knots = middle + random.uniform(-half, half, (KNOTS, len(middle)))
+        return make_interp_spline(np.linspace(0, FRAMES - 1, KNOTS), knots, k=3)(np.arange(FRAMES))
+
+    qpos = np.tile(model.mj_model.qpos0, (FRAMES, 1))
+    qpos[:, model.joint_qpos] = np.clip(spline(rest, (high - low) / 6), low, high)
+    if model.has_free_root:
+        qpos[:, :3] += spline(np.zeros(3), 0.3)
+        qpos[:, 3:7] = rotations.multiply(rotations.from_rotvec(spline(np.zeros(3), 0.5)), qpos[:, 3:7])
+    return model.couplings.project_qpos(torch.from_numpy(qpos)).numpy()
+
+
+def targets_of(model: MuscleModel, qpos: np.ndarray) -> Targets:
+    """What a perfect recording of `qpos` would ask for."""
+    poses = Kinematics(model)(torch.from_numpy(qpos), jacobian=False)
+    turned = rotations.from_matrix(poses.rotation.numpy())
+    turned[:, [site not in ORIENTED for site in model.sites]] = np.nan
+    return Targets(poses.position.numpy(), turned)
+
+
+def observable(model: MuscleModel, qpos: np.ndarray, targets: Targets) -> np.ndarray:
+    """Which joints `(T, J)` the sites tell, by the Jacobian W J of the weighted sites.
+
+    The least |W J dq| over all dq that turn joint i by 1 rad is 1 / sqrt of the i-th diagonal of the inverse of
+    (W J)'(W J).
+    """
+    problem = Problem(model, targets, DT, FREE)
+    normal = problem.at(torch.from_numpy(qpos)).hessian.numpy()  # with 1e-9 on the diagonal, of `posture`
+    least = 1 / np.sqrt(np.einsum("tii->ti", np.linalg.inv(normal)))
+    return least[:, np.isin(model.couplings.independent, model.joint_dofs)] > SEEN
+
+
+@few
+@given(seed=st.integers(0, 2**32))
+def test_every_angle_that_can_be_seen_comes_back_to_a_degree(model, seed):
+    truth = random_movement(model, seed)
+    targets = targets_of(model, truth)
+    seen = observable(model, truth, targets)
+    assert seen.mean() > 0.5
+    found = solve(model, targets, DT, FREE).qpos
+    off = np.degrees(np.abs(found - truth)[:, model.joint_qpos])
+    frame, joint = np.unravel_index(np.where(seen, off, 0.0).argmax(), off.shape)
+    name = model.dof_names[model.joint_dofs[joint]]
+    assert off[frame, joint] < 1.0, f"{name} in frame {frame} is {off[frame, joint]:.2f} degrees off"
+
+
+def mirrored(model: MuscleModel, qpos: np.ndarray) -> np.ndarray:
+    """The mirror image of postures `(T, nq)` in the plane x = 0; the default posture faces -y."""
+    mirror = Mirror.from_model(model.mj_model)
+    assert mirror is not None
+    other = np.stack([mirror.posture(model.mj_model, posture) for posture in qpos])
+    if model.has_free_root:
+        home = model.mj_model.qpos0
+        other[:, :3] = home[:3] + (qpos[:, :3] - home[:3]) * [-1, 1, 1]
+        turn = rotations.multiply(qpos[:, 3:7], rotations.conjugate(home[3:7])) * [1, 1, -1, -1]
+        other[:, 3:7] = rotations.multiply(turn, home[3:7])
+    return model.couplings.project_qpos(torch.from_numpy(other)).numpy()
+
+
+@few
+@given(seed=st.integers(0, 2**32))
+def test_mirrored_sites_give_the_mirrored_movement(model, seed):
+    truth, config = random_movement(model, seed), IKConfig(tolerance=1e-8, max_iterations=200)
+    one, other = (solve(model, targets_of(model, qpos), DT, config).qpos for qpos in (truth, mirrored(model, truth)))
+    off = np.abs(mirrored(model, one) - other)
+    assert np.degrees(off[:, model.joint_qpos]).max() < 0.5
+    if model.has_free_root:
+        assert off[:, :3].max() < 1e-3
