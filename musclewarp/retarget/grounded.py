@@ -51,6 +51,10 @@ def solve_grounded(
     goal, ground = _lifted(model, lowered, drop - lowest), Ground(surface.only(near), stance)
     start, done = rough.qpos.copy(), rough.iterations
     start[:, 2] -= drop
+    if (drop - lowest).max() > _NEAR:  # what is that deep is not pushed out, but led out: pushed, wrists turn over
+        report = on_iteration and (lambda k, cost, done=done: on_iteration(done + k, cost))
+        led = solve(model, goal.at(EVERY_STRIDE), STRIDE * dt, config, report, start)
+        start, done = led.qpos, done + led.iterations
     for frames, step in ((EVERY_STRIDE, STRIDE * dt), (slice(None), dt)):
         if frames != EVERY_STRIDE:
             start = between(model, start, len(stance))
