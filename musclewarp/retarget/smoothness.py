@@ -22,8 +22,8 @@ def acceleration_weights(model: MuscleModel, config: IKConfig) -> torch.Tensor:
     """
     names = [model.dof_names[dof] for dof in model.couplings.independent]
     if not model.has_free_root:
-        shoulder = [joint_group(name) == "shoulder" for name in names]
-        return torch.where(torch.tensor(shoulder), config.shoulder_acceleration, config.acceleration).double()
+        weights = [config.shoulder_acceleration if joint_group(n) == "shoulder" else config.acceleration for n in names]
+        return torch.tensor(weights, dtype=torch.float64)
     default = torch.from_numpy(model.mj_model.qpos0.copy())[None]
     slope = Kinematics(model, independent=True)(default).jacobian[0, :, :3]
     told = (site_weights(model, config)[:, None, None] * slope.square()).sum((0, 1))

