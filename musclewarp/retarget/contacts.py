@@ -1,4 +1,4 @@
-"""When a recorded person's feet stand on the floor, and where that floor is, from the SMPL joints alone."""
+"""When a recorded person's feet and hands stand on the floor, and where that floor is, from the SMPL joints alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from musclewarp.motion.motion import SMPL_JOINTS
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 SIDES = ("left", "right")
-_TOES, _HEELS = ([SMPL_JOINTS.index(f"{side}_{joint}") for side in SIDES] for joint in ("foot", "ankle"))
+LIMBS = ("left_foot", "right_foot", "left_hand", "right_hand")  # what a person can stand on
+_TOES, _HEELS, _HANDS = (
+    [SMPL_JOINTS.index(f"{side}_{joint}") for side in SIDES] for joint in ("foot", "ankle", "hand")
+)
+_FLOOR_NOISE = 0.010  # m by which the balls of standing feet differ in height
+_FLOOR_LEVER = 0.35  # m around the middle of the way up to which the floor is taken to be level
 
 
 @dataclass(frozen=True)
@@ -55,41 +60,40 @@ class ContactConfig:
             raise ConfigError(f"contacts.percentile is {self.percentile}; choose one in [0, 100]")
 
 
+# once begun, a contact lasts until it is clearly over, so that postures are not drawn to the floor and let go in turns
+STEADY = ContactConfig(release_height=0.045, release_speed=0.60, debounce=0.06)
+
+
 @dataclass(frozen=True, eq=False)
-class FootContacts:
-    """Which parts of the feet stand, over T frames; columns are `SIDES`: left, right.
+class Contacts:
+    """Which parts of the body stand, over T frames; columns are `SIDES`: left, right.
 
     Attributes:
         toe: `(T, 2)`, by SMPL's foot joint, the ball of the foot.
         heel: `(T, 2)`, by the ankle joint.
-        toe_level: `(2,)` m, the usual lowest height of each foot joint.
-        heel_level: `(2,)` m, of each ankle.
-        floor: m, the height at which foot joints stand: the median while they do, or the lower `toe_level` if neither
-            ever does. The sole lies below by as much as the body's foot is thick there.
-        fps: frames per second.
+        hand: `(T, 2)`, by the hand joint.
     """
 
     toe: Bools
     heel: Bools
-    toe_level: Floats
-    heel_level: Floats
-    floor: float
-    fps: float
+    hand: Bools
 
     @property
     def foot(self) -> Bools:
         """`(T, 2)`: toe or heel."""
         return self.toe | self.heel
 
-    def at(self, times: Floats) -> FootContacts:
-        """The labels of the frames nearest to `times (T',)` s from the first frame, at their rate."""
-        frames = np.clip(np.round(times * self.fps).astype(int), 0, len(self.toe) - 1)
-        rate = self.fps if len(times) < 2 else 1.0 / float(times[1] - times[0])
-        return FootContacts(self.toe[frames], self.heel[frames], self.toe_level, self.heel_level, self.floor, rate)
+    @property
+    def limbs(self) -> Bools:
+        """`(T, 4)`: which of `LIMBS` stand."""
+        return np.concatenate((self.foot, self.hand), axis=1)
 
 
-def foot_contacts(positions: Floats, fps: float, config: ContactConfig | None = None) -> FootContacts:
-    """Label the feet of a recording.
+def find_contacts(positions: Floats, fps: float, config: ContactConfig | None = None) -> Contacts:
+    """Label the feet and hands of a recording.
+
+    The lowest that toes and ankles usually are is the floor to them. To hands, which mostly hang, it is where the balls
+    of the feet stand (the median of their labelled heights, or the lower one's usual lowest).
 
     Args:
         positions: of the joints, in the order of `SMPL_JOINTS`, `(T, 24, 3)` m, z up.
@@ -101,17 +105,46 @@ def foot_contacts(positions: Floats, fps: float, config: ContactConfig | None = 
     """
     config = config or ContactConfig()
     if len(positions) < 2:
-        raise FileError(f"{len(positions)} frames have no foot contacts; speeds need at least two")
-    toe, toe_level = _labels(positions[:, _TOES], fps, config)
-    heel, heel_level = _labels(positions[:, _HEELS], fps, config)
+        raise FileError(f"{len(positions)} frames have no contacts; speeds need at least two")
+    lowest = np.percentile(positions[..., 2], config.percentile, axis=0)
+    toe, heel = (_labels(positions[:, part], lowest[part], fps, config) for part in (_TOES, _HEELS))
     standing = positions[:, _TOES, 2][toe]
-    floor = float(np.median(standing) if len(standing) else toe_level.min())
-    return FootContacts(toe, heel, toe_level, heel_level, floor, fps)
+    floor = np.median(standing) if len(standing) else lowest[_TOES].min()
+    return Contacts(toe, heel, _labels(positions[:, _HANDS], floor, fps, config))
 
 
-def _labels(joints: Floats, fps: float, config: ContactConfig) -> tuple[Bools, Floats]:
-    """Of `joints (T, K, 3)`: contact `(T, K)`, and usual lowest heights `(K,)`."""
-    level = np.percentile(joints[..., 2], config.percentile, axis=0)
+def floor_heights(positions: Floats, fps: float, places: Floats) -> Floats:
+    """Height `(...,)` m of a recording's floor at the `places (..., 2)` m: where the balls of its feet stand.
+
+    The floor is a plane, for calibrations of recordings tilt it (CMU's subjects 2, 7 and 8 walk up by 1.1 degrees). It
+    is fitted to the lower foot of each frame in which that is slower than 0.4 m/s, with a Cauchy loss of 1 cm
+    (iteratively reweighted), for not all that is slow stands; what the feet are too close together to tell is level.
+
+    Args:
+        positions: of the joints, in the order of `SMPL_JOINTS`, `(T, 24, 3)` m, z up; T >= 2.
+        fps: frames per second.
+        places: horizontal coordinates.
+    """
+    toes = positions[:, _TOES]
+    slow = np.linalg.norm(np.gradient(toes, 1.0 / fps, axis=0), axis=-1) < ContactConfig.speed
+    frame, lower = np.arange(len(toes)), toes[..., 2].argmin(axis=1)
+    chosen = slow[frame, lower]
+    points = toes[frame, lower][chosen if chosen.any() else slice(None)]
+    middle = points[:, :2].mean(axis=0)
+    terms = np.column_stack((np.ones(len(points)), points[:, :2] - middle))
+    plane = np.array([np.median(points[:, 2]), 0.0, 0.0])
+    for _ in range(50):
+        off = (points[:, 2] - terms @ plane) / _FLOOR_NOISE
+        weighted = terms.T / (1.0 + off**2)
+        level = np.diag([0.0, 1.0, 1.0]) * weighted[0].sum() * _FLOOR_LEVER**2
+        before, plane = plane, np.linalg.solve(weighted @ terms + level, weighted @ points[:, 2])
+        if np.abs(plane - before).max() < 1e-6:
+            break
+    return plane[0] + (places - middle) @ plane[1:]
+
+
+def _labels(joints: Floats, level: Floats | float, fps: float, config: ContactConfig) -> Bools:
+    """Contact `(T, K)` of `joints (T, K, 3)` with a floor at `level (K,)`."""
     height = joints[..., 2] - level
     speed = np.linalg.norm(np.gradient(joints, 1.0 / fps, axis=0), axis=-1)
     begins = (height < config.height) & (speed < config.speed)
@@ -122,7 +155,7 @@ def _labels(joints: Floats, fps: float, config: ContactConfig) -> tuple[Bools, F
     frame = np.arange(len(joints))[:, None]
     last_begin = np.maximum.accumulate(np.where(begins, frame, -1))
     last_end = np.maximum.accumulate(np.where(lasts, -1, frame))
-    return _debounced(last_begin > last_end, round(config.debounce * fps)), level
+    return _debounced(last_begin > last_end, round(config.debounce * fps))
 
 
 def _debounced(contact: Bools, frames: int) -> Bools:

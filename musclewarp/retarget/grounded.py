@@ -1,4 +1,4 @@
-"""Whole bodies on their floor: where the recorded feet stand, the model's stand, and never below."""
+"""Whole bodies on their floor: where the recorded feet and hands stand, the model's stand, and nothing is below."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
 
 from musclewarp.models import MuscleModel
-from musclewarp.references.quality import lowest_foot_heights
-from musclewarp.retarget.contacts import SIDES, FootContacts
-from musclewarp.retarget.ground import Ground, Soles
+from musclewarp.models.kinematics import Kinematics
+from musclewarp.retarget.contacts import LIMBS, Contacts
+from musclewarp.retarget.ground import Ground, Surface, limb_sites
 from musclewarp.retarget.ik import EVERY_STRIDE, STRIDE, IKConfig, Solution, between, solve
 from musclewarp.retarget.targets import Targets
+
+Floats = NDArray[np.float64]
+_NEAR = 0.10  # m
 
 
 def solve_grounded(
     model: MuscleModel,
     targets: Targets,
-    contacts: FootContacts,
+    contacts: Contacts,
     dt: float,
     config: IKConfig | None = None,
     on_iteration: Callable[[int, float], None] | None = None,
@@ -26,22 +32,49 @@ def solve_grounded(
     """Postures that fit `targets` on a floor at z = 0, and the targets, shifted to it.
 
     The recording's floor is known only by where its feet are. So some frames are fitted without a floor; as high as
-    their standing feet are, so much are all targets lowered. From there the clip is fitted on the floor.
+    their standing feet are, so much are all targets lowered. From there the clip is fitted on the floor, with what of
+    the body comes near it in these frames (between them, a twentieth of a second away, nothing falls by much more
+    than 6 cm, at 50 m/s²), towards limbs that are lifted out of it.
     """
-    soles = Soles(model)
-    stance = contacts.foot[:, [SIDES.index(foot) for foot in model.feet]]
+    surface, stance, feet = Surface(model), contacts.limbs, len(model.feet)
     rough = solve(model, targets.at(EVERY_STRIDE), STRIDE * dt, config, on_iteration)
-    lowest = np.stack([lowest_foot_heights(model, rough.qpos, foot) for foot in model.feet], axis=1)
-    stands = stance[EVERY_STRIDE]
-    standing = lowest[stands] if stands.any() else np.sort(lowest.min(axis=1))[: 1 + len(lowest) // 20]
-    drop = np.array([0.0, 0.0, np.median(standing)])
-    lowered = Targets(targets.positions - drop, targets.rotations)
-    start, done, ground = rough.qpos.copy(), rough.iterations, Ground(soles, stance)
-    start[:, :3] -= drop
+    poses = Kinematics(model, surface.bodies, surface.centres)(torch.from_numpy(rough.qpos), jacobian=False)
+    heights = surface.heights(poses.position, poses.rotation).numpy()
+    lowest = np.stack([heights[:, surface.limb == limb].min(axis=1, initial=np.inf) for limb in range(len(LIMBS))], 1)
+    stands = stance[EVERY_STRIDE, :feet]
+    standing = (
+        lowest[:, :feet][stands] if stands.any() else np.sort(lowest[:, :feet].min(axis=1))[: 1 + len(lowest) // 20]
+    )
+    drop = float(np.median(standing))
+    lowered = Targets(targets.positions - [0.0, 0.0, drop], targets.rotations)
+    near = (heights.min(axis=0) < drop + _NEAR) | np.isin(surface.limb, np.flatnonzero(stance.any(axis=0)))
+    goal, ground = _lifted(model, lowered, drop - lowest), Ground(surface.only(near), stance)
+    start, done = rough.qpos.copy(), rough.iterations
+    start[:, 2] -= drop
+    if (drop - lowest).max() > _NEAR:  # what is that deep is not pushed out, but led out: pushed, wrists turn over
+        report = on_iteration and (lambda k, cost, done=done: on_iteration(done + k, cost))
+        led = solve(model, goal.at(EVERY_STRIDE), STRIDE * dt, config, report, start)
+        start, done = led.qpos, done + led.iterations
     for frames, step in ((EVERY_STRIDE, STRIDE * dt), (slice(None), dt)):
         if frames != EVERY_STRIDE:
             start = between(model, start, len(stance))
         report = on_iteration and (lambda k, cost, done=done: on_iteration(done + k, cost))
-        solution = solve(model, lowered.at(frames), step, config, report, start, ground=ground.at(frames))
+        solution = solve(model, goal.at(frames), step, config, report, start, ground=ground.at(frames))
         start, done = solution.qpos, done + solution.iterations
     return replace(solution, iterations=done), lowered
+
+
+def _lifted(model: MuscleModel, targets: Targets, depth: Floats) -> Targets:
+    """`targets` with each limb's as much higher as it is deep in the floor, `depth (T / STRIDE, 4)` m, and smoothly so.
+
+    What was recorded sinks where bodies differ: hands by a foot's length in a cartwheel, for the wrist of a muscle
+    model bends less than ninety degrees. Pushed out by the floor alone, they would jump as they reach it.
+    """
+    known = STRIDE * np.arange(len(depth))
+    lifted = np.maximum(0.0, depth)
+    time = np.minimum(np.arange(len(targets.positions)), known[-1])
+    lift = PchipInterpolator(known, lifted)(time) if len(known) > 1 else np.repeat(lifted, len(time), axis=0)
+    positions = targets.positions.copy()
+    for limb in range(len(LIMBS)):
+        positions[:, limb_sites(model, limb), 2] += lift[:, limb, None]
+    return Targets(positions, targets.rotations)

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 import numpy as np
+import torch
 
 from musclewarp.errors import ConfigError
+from musclewarp.models import MuscleModel
 
 _POSITION = {
     "pelvis": 1.0, "upper_body": 0.1, "head": 0.2, "shoulder": 0.3, "elbow": 1.0, "hand": 1.0,
@@ -24,7 +26,8 @@ class IKConfig:
         position: weight of each site's squared position error in m²; a site that is not named keeps its default.
         rotation: weight of each site's squared rotation error in rad², for sites that have one; likewise.
         posture: weight of squared distance from the rest posture in rad².
-        whole_body_acceleration: weight of squared joint acceleration in rad²/s⁴, for a model with a free root.
+        whole_body_acceleration: weight of squared joint acceleration in rad²/s⁴, for a model with a free root, of what
+            the targets say nothing about; less of the others (`retarget.smoothness`).
         acceleration: the same for a model with a fixed root.
         shoulder_acceleration: the same for its shoulders, whose joints carry twenty times the inertia of an elbow, and
             turn fast for nothing where an arm hangs down (its elevation plane is then undefined).
@@ -73,6 +76,12 @@ class IKConfig:
         _check("max_iterations", self.max_iterations, least=1)
         if not 0 < self.max_activation <= 1:
             raise ConfigError(f"ik.max_activation is {self.max_activation}; choose one in (0, 1]")
+
+
+def site_weights(model: MuscleModel, config: IKConfig) -> torch.Tensor:
+    """Weights `(S,)` of the position errors of the model's sites."""
+    parts = [site.removeprefix("left_").removeprefix("right_") for site in model.sites]
+    return torch.tensor([config.position[part] for part in parts], dtype=torch.float64)
 
 
 def _check(name: str, value: float, least: float = 0) -> None:

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from musclewarp.dynamics.inverse import Inertia, accelerations, inertia, inverse_dynamics
 from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics, SitePoses
-from musclewarp.models.muscles import joint_group
 from musclewarp.motion import rotations
 from musclewarp.references.reference import differentiate
 from musclewarp.retarget.bounds import independent_bounds, rest_posture
-from musclewarp.retarget.ground import CLEARANCE, Ground
-from musclewarp.retarget.ik_config import IKConfig
+from musclewarp.retarget.ground import CLEARANCE, Ground, limb_sites
+from musclewarp.retarget.ik_config import IKConfig, site_weights
+from musclewarp.retarget.smoothness import acceleration_weights
 from musclewarp.retarget.targets import Targets
 
 Floats = NDArray[np.float64]
@@ -45,7 +45,7 @@ class Point:
 
     `hessian (T, n, n)` and `gradient (T, n)`, the descent direction, are those of the terms that know one frame alone;
     `missing (T - 2, n)` are the moments to come near, less those of the movement; `heights (T, P)` and
-    `slopes (T, P, n)` those of the parts of the soles.
+    `slopes (T, P, n)` those of the parts of the body that may touch the floor.
     """
 
     qpos: torch.Tensor
@@ -72,29 +72,25 @@ class Problem:
         self.model, self.config, self.dt, self.moments, self.ground = model, config, dt, moments, ground
         bodies, offsets = model.site_body_ids, model.mj_model.site_pos[model.site_ids]
         if ground is not None:
-            bodies = np.concatenate((bodies, ground.soles.bodies))
-            offsets = np.concatenate((offsets, ground.soles.centres))
+            bodies = np.concatenate((bodies, ground.surface.bodies))
+            offsets = np.concatenate((offsets, ground.surface.centres))
         self.kinematics = Kinematics(model, bodies, offsets, independent=True)
         self.independent = torch.as_tensor(model.couplings.independent)
         self.goal = torch.from_numpy(targets.positions)
         self.oriented = np.flatnonzero(~np.isnan(targets.rotations[0, :, 0]))
         self.goal_rotation = torch.from_numpy(rotations.to_matrix(targets.rotations[:, self.oriented]))
         part = [site.removeprefix("left_").removeprefix("right_") for site in model.sites]
-        position = torch.tensor([config.position[name] for name in part], dtype=torch.float64).repeat(len(self.goal), 1)
-        for foot, stands in zip(model.feet, ground.stance.T if ground else (), strict=False):
-            for site in {f"{foot}_ankle", f"{foot}_toes"} & set(model.sites):
-                position[stands, model.sites.index(site)] *= config.standing
+        position = site_weights(model, config)[:, None].repeat(len(self.goal), 1, 3)
+        for limb, stands in enumerate(ground.stance.T if ground else ()):
+            for site in limb_sites(model, limb):
+                position[stands, site, :2] *= config.standing
         rotation = torch.tensor([config.rotation.get(part[s], 0.0) for s in self.oriented], dtype=torch.float64)
-        self.position_scale, self.rotation_scale = position.sqrt()[..., None], rotation.sqrt()[:, None]
+        self.position_scale, self.rotation_scale = position.sqrt(), rotation.sqrt()[:, None]
         self.rest = torch.from_numpy(rest_posture(model))
         self.lower, self.upper = (torch.from_numpy(b.copy()) for b in independent_bounds(model, config.limit_margin))
         frames, n = len(self.goal), len(self.independent)
         self.frames, self.n = frames, n
-        names = [model.dof_names[dof] for dof in model.couplings.independent]
-        weight = [config.shoulder_acceleration if joint_group(n) == "shoulder" else config.acceleration for n in names]
-        if model.has_free_root:
-            weight = [config.whole_body_acceleration] * n
-        self.smooth = torch.tensor(weight, dtype=torch.float64) / dt**4
+        self.smooth = acceleration_weights(model, config) / dt**4
         self.stencil = _second_difference_bands(frames)
         # the rest posture says nothing about where the person is
         scalar = np.isin(model.couplings.independent, model.joint_dofs)
@@ -154,7 +150,7 @@ class Problem:
         return Point(qpos, cost, hessian, gradient, missing, heights, slopes)
 
     def _track(self, qpos: torch.Tensor, frames: slice) -> tuple[float, *tuple[torch.Tensor, ...]]:
-        """Cost, Hessian of Gauss and Newton, and descent direction of some frames; heights and slopes of the soles."""
+        """Cost, Hessian of Gauss and Newton, and descent direction of some frames; heights and slopes of what may touch the floor."""
         poses, sites = self.kinematics(qpos), len(self.model.sites)
         turn = self.goal_rotation[frames] @ poses.rotation[:, self.oriented].transpose(-1, -2)
         turn = torch.from_numpy(rotations.to_rotvec(rotations.from_matrix(turn.numpy())))
@@ -166,9 +162,9 @@ class Problem:
             poses.jacobian[:, self.oriented, 3:] * self.rotation_scale[..., None],
         ]
         if self.ground is not None:
-            soles = SitePoses(*(part[:, sites:] for part in poses))
-            heights = self.ground.soles.heights(soles.position, soles.rotation)
-            rises = self.ground.soles.slopes(soles)
+            parts = SitePoses(*(part[:, sites:] for part in poses))
+            heights = self.ground.surface.heights(parts.position, parts.rotation)
+            rises = self.ground.surface.slopes(parts)
             pull = self.ground.at(frames).pull(heights, self.config.stance, self.config.penetration)
             scale, constant = pull.weight.sqrt()[..., None], pull.constant
             errors.append((pull.goal - heights)[..., None] * scale)
@@ -254,7 +250,7 @@ class Problem:
         return self.move(here.qpos, torch.from_numpy(delta)), float((gradient * delta).sum())
 
     def _with_floor(self, equations: Equations, here: Point, parts: NDArray[np.bool_]) -> Equations:
-        """The same with the floor under parts `(T, P)` of the soles, which are above it, and would be below."""
+        """The same with the floor under parts `(T, P)` of the body, which are above it, and would be below."""
         if not parts.any():
             return equations
         frames = np.flatnonzero(parts.any(axis=1))

@@ -11,6 +11,7 @@ from musclewarp.models import MuscleModel
 from musclewarp.motion import rotations
 from musclewarp.motion.body import Body, JointTrajectory
 from musclewarp.motion.motion import SMPL_JOINTS, SMPL_PARENTS, Motion
+from musclewarp.retarget.contacts import floor_heights
 from musclewarp.retarget.shape import fit_shape, segment_lengths
 from musclewarp.retarget.targets import REST_TO_MODEL, SMPL_INDEX, at_t_pose
 
@@ -28,8 +29,9 @@ def rest_motion(motion: Motion) -> Motion:
 def person_of_size(model: MuscleModel, body: Body, motion: Motion) -> JointTrajectory:
     """The joints of a person who turns them as in `motion`, with the segments of `model`, which has legs.
 
-    The way is scaled by the length of the legs. What SMPL calls the pelvis, a point between the hips, is moved to where
-    the model has its pelvis, a fixed offset from the hips in the pelvis.
+    The way is scaled by the length of the legs, and level: the whole person is lowered by the height of the recording's
+    floor under the hips, so that the balls of standing feet are at z = 0. What SMPL calls the pelvis, a point between
+    the hips, is moved to where the model has its pelvis, a fixed offset from the hips in the pelvis.
 
     Args:
         model: with a free root.
@@ -42,9 +44,9 @@ def person_of_size(model: MuscleModel, body: Body, motion: Motion) -> JointTraje
     for joint, parent in enumerate(SMPL_PARENTS[1:], start=1):
         joints[:, joint] = joints[:, parent] + rotations.rotate(own.orientations[:, parent], rest[joint] - rest[parent])
     hips, own_hips = joints[:, _HIPS].mean(axis=1), own.positions[:, _HIPS].mean(axis=1)
-    floor = own.positions[:, [SMPL_INDEX["left_ankle"], SMPL_INDEX["right_ankle"]], 2].min()
     scale = _length(rest, *_LEG) / _length(own_rest, *_LEG)
-    joints += (scale * (own_hips - [0.0, 0.0, floor]) - hips)[:, None]
+    joints += (scale * own_hips - hips)[:, None]
+    joints[..., 2] -= floor_heights(joints, motion.fps, joints[:, _HIPS, :2].mean(axis=1))[:, None]
     turned = rotations.multiply(own.orientations[:, 0], rotations.conjugate(REST_TO_MODEL))
     joints[:, 0] = joints[:, _HIPS].mean(axis=1) + rotations.rotate(turned, _pelvis_offset(model))
     return own._replace(positions=joints)

@@ -18,7 +18,7 @@ from musclewarp.motion.motion import Motion
 from musclewarp.references.quality import reference_quality
 from musclewarp.references.reference import Reference, make_reference
 from musclewarp.retarget.activations import with_activations
-from musclewarp.retarget.contacts import foot_contacts
+from musclewarp.retarget.contacts import STEADY, find_contacts
 from musclewarp.retarget.feasible import solve_feasible
 from musclewarp.retarget.grounded import solve_grounded
 from musclewarp.retarget.ik import IKConfig, Solution
@@ -90,7 +90,7 @@ def fit_postures(
     """The model's postures in a motion at the control rate, and the targets that they fit: see `retarget`."""
     if model.has_free_root:
         person = person_of_size(model, body, motion)
-        contacts = foot_contacts(person.positions, person.fps)
+        contacts = find_contacts(person.positions, person.fps, STEADY)
         return solve_grounded(
             model, make_targets(model, person, person), contacts, 1 / motion.fps, config, on_iteration
         )

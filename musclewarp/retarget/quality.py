@@ -20,7 +20,7 @@ from musclewarp.motion.body import JointTrajectory
 from musclewarp.motion.motion import SMPL_JOINTS
 from musclewarp.references.quality import derivative, lowest_foot_heights, resample_spline, rms
 from musclewarp.references.reference import Reference
-from musclewarp.retarget.contacts import SIDES, FootContacts, foot_contacts
+from musclewarp.retarget.contacts import SIDES, Contacts, find_contacts
 from musclewarp.retarget.targets import SITE_JOINTS
 
 Floats = NDArray[np.float64]
@@ -120,7 +120,7 @@ def _pairs(model: MuscleModel) -> list[tuple[int, int]]:
 def _stance(model: MuscleModel, reference: Reference, recording: JointTrajectory) -> dict[str, float]:
     times = np.arange(reference.num_frames) * reference.dt
     recorded = resample_spline(recording.positions, 1.0 / recording.fps, times)
-    contacts = foot_contacts(recorded, 1.0 / reference.dt)
+    contacts = find_contacts(recorded, 1.0 / reference.dt)
     if not contacts.foot.any():
         return {}
     heights = np.stack([lowest_foot_heights(model, reference.qpos, side) for side in SIDES], axis=1)
@@ -135,7 +135,7 @@ def _stance(model: MuscleModel, reference: Reference, recording: JointTrajectory
     }
 
 
-def skate(points: list[Floats], contacts: FootContacts, dt: float) -> float:
+def skate(points: list[Floats], contacts: Contacts, dt: float) -> float:
     """Mean horizontal speed in m/s of two toes and two ankles, each `(T, 2, 3)` m, while they are labelled."""
     speeds = [np.linalg.norm(np.gradient(place, dt, axis=0)[..., :2], axis=-1) for place in points]
     labelled = zip(speeds, (contacts.toe, contacts.heel), strict=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from musclewarp.errors import ConfigError, FileError
 from musclewarp.motion.motion import SMPL_JOINTS
-from musclewarp.retarget.contacts import ContactConfig, foot_contacts
+from musclewarp.retarget.contacts import ContactConfig, find_contacts, floor_heights
 
 FPS = 50.0
 JOINT = {name: index for index, name in enumerate(SMPL_JOINTS)}
@@ -54,7 +54,7 @@ def label(positions: np.ndarray, joint: str, config: ContactConfig) -> np.ndarra
 def test_labels_are_those_of_the_definition(seed, hysteresis):
     config = ContactConfig(release_height=0.05, release_speed=0.8) if hysteresis else ContactConfig()
     positions = walk(seed)
-    contacts = foot_contacts(positions, FPS, config)
+    contacts = find_contacts(positions, FPS, config)
     for column, side in enumerate(("left", "right")):
         np.testing.assert_array_equal(contacts.toe[:, column], label(positions, f"{side}_foot", config))
         np.testing.assert_array_equal(contacts.heel[:, column], label(positions, f"{side}_ankle", config))
@@ -83,50 +83,67 @@ def standing_in(frames: int, *spans: tuple[int, int]) -> np.ndarray:
 def test_short_gaps_are_closed_and_short_contacts_dropped_where_they_are(frames):
     positions = standing_in(80, (10, 30), (30 + frames - 1, 50), (60, 60 + frames - 1))
     config = ContactConfig(speed=2.0, debounce=frames / FPS)
-    found = np.flatnonzero(foot_contacts(positions, FPS, config).toe[:, 0])
+    found = np.flatnonzero(find_contacts(positions, FPS, config).toe[:, 0])
     assert found.tolist() == list(range(10, 50))
     longer = standing_in(80, (10, 30), (30 + frames, 50), (60, 60 + frames))
-    kept = foot_contacts(longer, FPS, config).toe[:, 0]
-    np.testing.assert_array_equal(kept, foot_contacts(longer, FPS, ContactConfig(speed=2.0)).toe[:, 0])
+    kept = find_contacts(longer, FPS, config).toe[:, 0]
+    np.testing.assert_array_equal(kept, find_contacts(longer, FPS, ContactConfig(speed=2.0)).toe[:, 0])
 
 
 def test_a_contact_at_either_end_of_the_clip_may_go_on_beyond_it():
     positions = standing_in(40, (0, 2), (38, 40))
     config = ContactConfig(speed=2.0, debounce=0.1)
-    np.testing.assert_array_equal(np.flatnonzero(foot_contacts(positions, FPS, config).toe[:, 0]), [0, 1, 38, 39])
+    np.testing.assert_array_equal(np.flatnonzero(find_contacts(positions, FPS, config).toe[:, 0]), [0, 1, 38, 39])
 
 
-def test_the_floor_is_where_the_balls_of_the_feet_stand():
-    positions = standing_in(101, (0, 101))
-    positions[:, JOINT["left_foot"], 2] = 0.25 + np.linspace(0.0, 0.02, 101)
-    contacts = foot_contacts(positions, FPS)
-    assert contacts.floor == pytest.approx(0.26)
-    np.testing.assert_allclose(contacts.toe_level, [0.2504, 0.0])
-    assert not contacts.toe[:, 1].any()
+def walkway(slope: tuple[float, float], lift: float = 0.0) -> np.ndarray:
+    """Six steps of 0.6 m along x, and one foot raised by `lift` all the while, on a tilted floor at 0.7 m."""
+    frames, random = 480, np.random.default_rng(2)
+    positions = in_the_air(frames)
+    swing = np.clip(np.arange(frames) % 80 / 20.0 - 1.0, 0.0, 1.0)  # the last three quarters of each 1.6 s they stand
+    step = 0.6 * (np.arange(frames) // 80 + swing)
+    for foot, y, high in (("left_foot", 0.1, 0.0), ("right_foot", -0.1, lift)):
+        place = np.stack((step, np.full(frames, y), 0.7 + high + 0.1 * np.sin(np.pi * swing)), axis=1)
+        place[:, 2] += place[:, :2] @ slope + random.normal(scale=1e-4, size=frames)
+        positions[:, JOINT[foot]] = place
+    return positions
 
 
-def test_without_any_contact_the_floor_is_the_lower_usual_height():
-    positions = in_the_air(50)
-    positions[:, JOINT["right_foot"], 2] = -0.1
-    contacts = foot_contacts(positions, FPS)
-    assert not contacts.foot.any()
-    assert contacts.floor == pytest.approx(-0.1)
+def test_a_floor_that_a_recording_tilts_is_found():
+    positions, places = walkway((0.02, 0.0)), np.array([[0.0, 0.0], [3.0, 0.0]])
+    heights, higher = (floor_heights(positions + np.array([0.0, 0.0, up]), FPS, places) for up in (0.0, 3.0))
+    np.testing.assert_allclose(heights, 0.7 + 0.02 * places[:, 0], atol=0.006)
+    np.testing.assert_allclose(higher, heights + 3.0, atol=1e-5)
+
+
+def test_a_raised_foot_says_nothing_of_the_floor():
+    heights = floor_heights(walkway((0.0, 0.0), lift=0.3), FPS, np.array([[0.0, 0.0], [1.5, 0.0], [0.0, 1.0]]))
+    np.testing.assert_allclose(heights, 0.7, atol=0.003)
+
+
+def test_a_person_who_stays_says_nothing_of_a_tilt():
+    positions = in_the_air(100)
+    for foot, x, z in (("left_foot", 0.05, 0.012), ("right_foot", -0.05, 0.0)):
+        positions[:, JOINT[foot]] = [x, 0.0, z]
+    heights = floor_heights(positions, FPS, np.array([[2.0, 0.0], [-2.0, 2.0]]))
+    np.testing.assert_allclose(heights, 0.006, atol=0.007)
+
+
+def test_hands_stand_where_the_feet_do():
+    positions = standing_in(60, (0, 60))
+    positions[:, JOINT["left_hand"]] = [0.0, 0.0, 0.0]
+    positions[30:, JOINT["left_hand"], 2] = 0.1
+    positions[:, JOINT["right_hand"]] = [0.0, 0.0, 0.05]  # the lowest that it ever is, and no floor
+    contacts = find_contacts(positions, FPS, ContactConfig(speed=3.0))
+    assert np.flatnonzero(contacts.hand[:, 0]).tolist() == list(range(30))
+    assert not contacts.hand[:, 1].any()
+    np.testing.assert_array_equal(contacts.limbs, np.concatenate((contacts.foot, contacts.hand), axis=1))
 
 
 def test_labels_do_not_depend_on_the_place_or_height_of_the_recording():
     positions = walk(3)
-    here, there = foot_contacts(positions, FPS), foot_contacts(positions + np.array([4.0, -2.0, 1.5]), FPS)
-    np.testing.assert_array_equal(here.foot, there.foot)
-    assert there.floor == pytest.approx(here.floor + 1.5)
-
-
-def test_labels_at_other_times_are_those_of_the_nearest_frames():
-    contacts = foot_contacts(walk(5), FPS)
-    half = contacts.at(np.arange(60) / 25.0)
-    np.testing.assert_array_equal(half.toe, contacts.toe[::2])
-    np.testing.assert_array_equal(half.heel, contacts.heel[::2])
-    assert half.fps == pytest.approx(25.0)
-    np.testing.assert_array_equal(contacts.at(np.array([99.0])).toe[0], contacts.toe[-1])
+    here, there = find_contacts(positions, FPS), find_contacts(positions + np.array([4.0, -2.0, 1.5]), FPS)
+    np.testing.assert_array_equal(here.limbs, there.limbs)
 
 
 @pytest.mark.parametrize(
@@ -145,4 +162,4 @@ def test_a_number_out_of_range_is_refused_by_name(options, message):
 
 def test_one_frame_has_no_speed():
     with pytest.raises(FileError, match="at least two"):
-        foot_contacts(np.zeros((1, 24, 3)), FPS)
+        find_contacts(np.zeros((1, 24, 3)), FPS)

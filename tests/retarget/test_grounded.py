@@ -1,4 +1,4 @@
-"""Feet on a floor: heights of the soles and their slopes, and postures that stand where the recording stands."""
+"""Bodies on a floor: heights of their parts and the slopes, and postures that stand where the recording stands."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import torch
 from musclewarp.errors import FileError
 from musclewarp.models import MuscleModel, load_model
 from musclewarp.models.kinematics import Kinematics
+from musclewarp.models.surfaces import floor_geoms, geom_heights
 from musclewarp.motion import rotations
 from musclewarp.references.quality import lowest_foot_heights
 from musclewarp.retarget.bounds import rest_posture
-from musclewarp.retarget.contacts import FootContacts
-from musclewarp.retarget.ground import CLEARANCE, Ground, Soles
+from musclewarp.retarget.contacts import LIMBS, Contacts
+from musclewarp.retarget.ground import CLEARANCE, Ground, Surface
 from musclewarp.retarget.grounded import solve_grounded
 from musclewarp.retarget.ik import IKConfig, solve
 from musclewarp.retarget.ik_problem import Problem
@@ -30,8 +31,8 @@ def whole() -> MuscleModel:
 
 
 @pytest.fixture(scope="module")
-def soles(whole) -> Soles:
-    return Soles(whole)
+def surface(whole) -> Surface:
+    return Surface(whole)
 
 
 def postures(model: MuscleModel, count: int, seed: int = 0) -> torch.Tensor:
@@ -42,19 +43,28 @@ def postures(model: MuscleModel, count: int, seed: int = 0) -> torch.Tensor:
     return model.couplings.project_qpos(torch.from_numpy(qpos))
 
 
-def test_the_lowest_point_is_that_of_the_collision_geoms(whole, soles):
+def test_the_lowest_point_is_that_of_the_collision_geoms(whole, surface):
     qpos = postures(whole, 20)
-    poses = Kinematics(whole, soles.bodies, soles.centres)(qpos, jacobian=False)
-    heights = soles.heights(poses.position, poses.rotation)
-    for index, foot in enumerate(whole.feet):
-        lowest = heights[:, soles.foot == index].min(dim=1).values
-        np.testing.assert_allclose(lowest, lowest_foot_heights(whole, qpos.numpy(), foot), atol=1e-9)
+    poses = Kinematics(whole, surface.bodies, surface.centres)(qpos, jacobian=False)
+    heights = surface.heights(poses.position, poses.rotation)
+    truth, rigid = geom_heights(whole, qpos.numpy(), floor_geoms(whole)), whole.mj_model.body_weldid
+    carrier = rigid[whole.mj_model.geom_bodyid[floor_geoms(whole)]]
+    assert set(rigid[surface.bodies]) == set(carrier)
+    for body in np.unique(carrier):
+        lowest = heights[:, rigid[surface.bodies] == body].min(dim=1).values.numpy()
+        above = lowest - truth[:, carrier == body].min(axis=1)
+        assert above.min() > -1e-9
+        assert above.max() < CLEARANCE + 1e-4  # between the directions that were tried
+    for limb, name in enumerate(LIMBS):
+        assert (surface.limb == limb).any()
+        sides = {whole.mj_model.body(body).name[-1] for body in surface.bodies[surface.limb == limb]}
+        assert sides == {name[0]}
 
 
-def test_slopes_are_the_derivatives_of_the_heights(whole, soles):
+def test_slopes_are_the_derivatives_of_the_heights(whole, surface):
     qpos, step = postures(whole, 3), 1e-6
-    kinematics = Kinematics(whole, soles.bodies, soles.centres)
-    slopes = soles.slopes(kinematics(qpos))
+    kinematics = Kinematics(whole, surface.bodies, surface.centres)
+    slopes = surface.slopes(kinematics(qpos))
     random = np.random.default_rng(1)
 
     for b in range(len(qpos)):
@@ -64,23 +74,23 @@ def test_slopes_are_the_derivatives_of_the_heights(whole, soles):
             row = qpos[b].numpy().copy()
             mujoco.mj_integratePos(whole.mj_model, row, qvel, sign * step)
             poses = kinematics(torch.from_numpy(row[None]), jacobian=False)
-            moved.append(soles.heights(poses.position, poses.rotation)[0])
+            moved.append(surface.heights(poses.position, poses.rotation)[0])
         expected = (moved[0] - moved[1]) / (2 * step)
         np.testing.assert_allclose(slopes[b] @ torch.from_numpy(qvel), expected, atol=1e-6)
 
 
-def test_only_the_lowest_part_of_a_standing_foot_and_what_is_below_the_floor_weighs(soles):
-    heights = torch.full((2, len(soles.foot)), 0.05, dtype=torch.float64)
-    left, right = (np.flatnonzero(soles.foot == foot) for foot in (0, 1))
+def test_only_the_lowest_part_of_a_standing_foot_and_what_is_below_the_floor_weighs(surface):
+    heights = torch.full((2, len(surface.limb)), 0.05, dtype=torch.float64)
+    left, right = (np.flatnonzero(surface.limb == foot) for foot in (0, 1))
     heights[0, left[1]], heights[1, right[0]] = 0.01, -0.02
-    pull = Ground(soles, np.array([[True, False], [False, False]])).pull(heights, 5.0, 200.0)
+    pull = Ground(surface, np.array([[True, False, False, False], [False] * 4])).pull(heights, 5.0, 200.0)
     expected = torch.zeros_like(pull.weight)
     expected[0, left[1]], expected[1, right[0]] = 5.0, 200.0
     torch.testing.assert_close(pull.weight, expected)
     torch.testing.assert_close(pull.goal, CLEARANCE * (expected == 200.0).double())
 
 
-def test_a_squat_recorded_above_and_in_the_floor_stands_on_it(whole, soles):
+def test_a_squat_recorded_above_and_in_the_floor_stands_on_it(whole, surface):
     """The recording floats by 0.3 m, and its feet, unlike the model's, sink by 2 cm as it squats."""
     frames = 60
     qpos = np.tile(rest_posture(whole), (frames, 1))
@@ -94,7 +104,7 @@ def test_a_squat_recorded_above_and_in_the_floor_stands_on_it(whole, soles):
     turned = rotations.from_matrix(poses.rotation.numpy())
     turned[:, [site not in ORIENTED for site in whole.sites]] = np.nan
     always = np.ones((frames, 2), dtype=bool)
-    contacts = FootContacts(always, always, np.zeros(2), np.zeros(2), 0.0, 1 / DT)
+    contacts = Contacts(always, always, ~always)
     solution, targets = solve_grounded(whole, Targets(poses.position.numpy(), turned), contacts, DT)
     heights = np.stack([lowest_foot_heights(whole, solution.qpos, foot) for foot in whole.feet], axis=1)
     assert np.abs(heights).max() < 5e-3
@@ -105,6 +115,42 @@ def test_a_squat_recorded_above_and_in_the_floor_stands_on_it(whole, soles):
     assert np.abs(np.diff(solution.qpos[:, 2], n=3)).max() < 3e-3
 
 
+def test_hands_that_are_put_down_stand_on_the_floor_and_nothing_is_in_it(whole, surface):
+    """A person bends down until the hands would be deep in the floor, leans on them, and rises again."""
+    frames = 60
+    qpos, m = np.tile(rest_posture(whole), (frames, 1)), whole.mj_model
+    bend = np.clip(1.2 * np.sin(np.linspace(0, np.pi, frames)), 0.0, 1.0)
+    qpos[:, 3:7] = rotations.multiply(rotations.from_rotvec(np.outer(bend, [2.2, 0.0, 0.0])), qpos[:, 3:7])
+    bent = {"hip_flexion": 2.05, "knee_angle": 0.3, "ankle_angle": 0.45}
+    bent |= {"shoulder_elv": 1.6, "elv_angle": 1.4, "elbow_flex": 0.1}
+    for joint, angle in bent.items():
+        for side in "rl":
+            adr = m.joint(f"{joint}_{side}").qposadr[0]
+            qpos[:, adr] += bend * (angle - qpos[:, adr])
+    qpos = whole.couplings.project_qpos(torch.from_numpy(qpos)).numpy()
+    qpos[:, 2] -= lowest_foot_heights(whole, qpos)
+    hands = [g for g in floor_geoms(whole) if m.body(m.body_weldid[m.geom_bodyid[g]]).name[:-1] == "lunate_"]
+    left = np.array([m.body(m.geom_bodyid[g]).name.endswith("_l") for g in hands])
+
+    def heights(postures):
+        reached = geom_heights(whole, postures, hands)
+        return np.stack((reached[:, left].min(axis=1), reached[:, ~left].min(axis=1)), axis=1)
+
+    recorded = heights(qpos)
+    assert recorded.min() < -0.03
+    poses = Kinematics(whole)(torch.from_numpy(qpos), jacobian=False)
+    turned = rotations.from_matrix(poses.rotation.numpy())
+    turned[:, [site not in ORIENTED for site in whole.sites]] = np.nan
+    always, down = np.ones((frames, 2), dtype=bool), recorded < 0.0
+    targets = Targets(poses.position.numpy(), turned)
+    solution, lowered = solve_grounded(whole, targets, Contacts(always, always, down), DT)
+    found = heights(solution.qpos)
+    assert np.abs(found[down]).max() < 2e-3
+    assert geom_heights(whole, solution.qpos, floor_geoms(whole)).min() > -1e-3
+    reached = Kinematics(whole)(torch.from_numpy(solution.qpos), jacobian=False).position.numpy()
+    assert np.linalg.norm(reached - lowered.positions, axis=-1).mean() < 0.03
+
+
 @pytest.mark.parametrize("frames", [2, 3, 6, 11])
 @pytest.mark.parametrize("stands", [True, False])
 def test_the_shortest_clips_are_solved_and_told_of_step_by_step(whole, frames, stands):
@@ -113,7 +159,7 @@ def test_the_shortest_clips_are_solved_and_told_of_step_by_step(whole, frames, s
     turned = rotations.from_matrix(poses.rotation.numpy())
     turned[:, [site not in ORIENTED for site in whole.sites]] = np.nan
     stance, steps = np.full((frames, 2), stands), []
-    contacts = FootContacts(stance, stance, np.zeros(2), np.zeros(2), 0.0, 1 / DT)
+    contacts = Contacts(stance, stance, np.zeros((frames, 2), dtype=bool))
     targets = Targets(poses.position.numpy(), turned)
     solution, _ = solve_grounded(whole, targets, contacts, DT, on_iteration=lambda step, _: steps.append(step))
     assert steps == list(range(1, solution.iterations + 1))
@@ -129,7 +175,7 @@ def test_targets_that_are_not_finite_are_refused(whole):
 
 
 @pytest.mark.parametrize("grounded", [False, True])
-def test_the_descent_direction_of_a_spinning_body_is_minus_half_the_gradient(whole, soles, grounded):
+def test_the_descent_direction_of_a_spinning_body_is_minus_half_the_gradient(whole, surface, grounded):
     frames = 5
     qpos = postures(whole, frames, seed=3).numpy()
     spin = rotations.from_rotvec(np.outer(np.arange(frames), [0.03, 0.02, 0.1]))
@@ -138,7 +184,7 @@ def test_the_descent_direction_of_a_spinning_body_is_minus_half_the_gradient(who
     targets = Kinematics(whole)(torch.from_numpy(qpos), jacobian=False)
     turned = rotations.from_matrix(targets.rotation.numpy())
     turned[:, [site not in ORIENTED for site in whole.sites]] = np.nan
-    ground = Ground(soles, np.ones((frames, 2), dtype=bool)) if grounded else None
+    ground = Ground(surface, np.ones((frames, 4), dtype=bool)) if grounded else None
     config = IKConfig(whole_body_acceleration=1e-6)
     problem = Problem(whole, Targets(targets.position.numpy() + 0.01, turned), DT, config, ground=ground)
     here = problem.at(problem.admissible(torch.from_numpy(qpos)))
