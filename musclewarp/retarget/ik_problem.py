@@ -150,7 +150,7 @@ class Problem:
         return Point(qpos, cost, hessian, gradient, missing, heights, slopes)
 
     def _track(self, qpos: torch.Tensor, frames: slice) -> tuple[float, *tuple[torch.Tensor, ...]]:
-        """Cost, Hessian of Gauss and Newton, and descent direction of some frames; heights and slopes of what may touch the floor."""
+        """Cost, Hessian of Gauss and Newton, descent direction of some frames; heights of what may touch the floor."""
         poses, sites = self.kinematics(qpos), len(self.model.sites)
         turn = self.goal_rotation[frames] @ poses.rotation[:, self.oriented].transpose(-1, -2)
         turn = torch.from_numpy(rotations.to_rotvec(rotations.from_matrix(turn.numpy())))
