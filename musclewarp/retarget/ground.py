@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from musclewarp.models import MuscleModel
-from musclewarp.models.kinematics import SitePoses
 from musclewarp.models.surfaces import foot_geoms, require_round
 from musclewarp.motion import rotations
 
@@ -54,13 +53,11 @@ class Soles:
         """Of the lowest point of each `(B, P)` m, from the centres' positions and the bodies' rotations."""
         return position[..., 2] - (rotation[..., 2:, :] @ self._shape).squeeze(-2).norm(dim=-1)
 
-    def slopes(self, poses: SitePoses) -> torch.Tensor:
-        """Of these heights with the dofs `(B, P, C)`: those of the points that are lowest now."""
-        axes = poses.rotation @ self._shape
-        down = axes[..., 2, :]
-        lowest = -(axes @ down[..., None]).squeeze(-1) / down.norm(dim=-1, keepdim=True)  # from the centre
-        rise, turn = poses.jacobian[..., 2, :], poses.jacobian[..., 3:, :]
-        return rise + turn[..., 0, :] * lowest[..., 1, None] - turn[..., 1, :] * lowest[..., 0, None]
+    def lowest(self, position: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
+        """The lowest point of each `(P, 3, B)` m, from the centres' positions, `(P, 3, B)`, and the bodies' rotations."""
+        axes = (rotation[:, :, :, None] * self._shape[:, None, :, :, None]).sum(2)
+        down = axes[:, 2]
+        return position - (axes * (down / down.norm(dim=1, keepdim=True))[:, None]).sum(2)
 
 
 class Pull(NamedTuple):

@@ -82,19 +82,19 @@ def solve(
             rough = solve(model, targets.at(EVERY_STRIDE), STRIDE * dt, config, on_iteration)
             start, done = between(model, rough.qpos, len(targets.positions)), rough.iterations
         problem = Problem(model, targets, dt, config, moments, ground)
-        qpos = problem.initial_guess() if start is None else problem.admissible(torch.from_numpy(start))
+        qpos = problem.tracking.initial_guess() if start is None else problem.admissible(torch.from_numpy(start))
         solution = _minimise(problem, qpos, on_iteration and (lambda step, cost: on_iteration(done + step, cost)))
         return replace(solution, iterations=done + solution.iterations)
 
 
 def _minimise(problem: Problem, qpos: torch.Tensor, on_iteration: Callable[[int, float], None] | None) -> Solution:
-    here, damping, tolerance = problem.at(qpos), 0.1 if problem.ground else 1e-3, problem.config.tolerance
+    here, damping, tolerance = problem.at(qpos), 0.1 if problem.tracking.ground else 1e-3, problem.config.tolerance
     if not np.isfinite(here.cost):
         raise FileError("the targets of the inverse kinematics are not all finite; look at the recording")
     for iteration in range(problem.config.max_iterations):
-        equations, rejected = problem.normal_equations(here), 0
+        slope, rejected = problem.slope(here), 0
         while True:
-            candidate, gain = problem.step(here, equations, damping)
+            candidate, gain = problem.step(here, slope, damping)
             # what is small only because steps have been refused is no convergence, but there is nothing left to do
             if abs(gain) <= tolerance * here.cost or rejected > _MAX_REJECTED:
                 return Solution(here.qpos.numpy(), iteration, rejected <= 1)
