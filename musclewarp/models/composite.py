@@ -1,9 +1,9 @@
 """Springs on points of a body as its independent dofs feel them, without the Jacobian of every point.
 
-Their stiffness matrix is sum_p J_p' K_p J_p over the points p. Of two dofs, one above the other, it knows only the points
-below the lower one, and to both these are like one rigid body: the entry is the screw of the one dof times the sum of
-K_p times the screw of the other. So the composite-rigid-body algorithm makes inertia matrices (Featherstone, Rigid Body
-Dynamics Algorithms, 2008, section 6.2); here there are springs in the place of masses.
+Their stiffness matrix is sum_p J_p' K_p J_p over the points p. Two dofs of which one is above the other both move the
+points below the lower one, as one rigid body: the entry is the screw of the one times the sum of K_p there times the
+screw of the other. The composite-rigid-body algorithm makes inertia matrices in this way (Featherstone, Rigid Body
+Dynamics Algorithms, 2008, section 6.2); here springs take the place of masses.
 """
 
 from __future__ import annotations
@@ -33,9 +33,14 @@ class Composite:
         driven = zip(couplings.dependent, couplings.driver, strict=True)
         column |= {int(dof): column[int(driver)] for dof, driver in driven if driver >= 0}
         # what an independent dof does to the same points is one screw
-        kinds = {(column[dof], points.tobytes()): points for dof, points in zip(dofs, moved, strict=True) if dof in column}
+        kinds = {
+            (column[dof], points.tobytes()): points for dof, points in zip(dofs, moved, strict=True) if dof in column
+        }
         order = sorted(kinds, key=lambda kind: kind[0])
-        members = [[column.get(dof) == owner and moved[d].tobytes() == points for d, dof in enumerate(dofs)] for owner, points in order]
+        members = [
+            [column.get(dof) == owner and moved[d].tobytes() == points for d, dof in enumerate(dofs)]
+            for owner, points in order
+        ]
         below = np.array([kinds[kind] for kind in order])
         sets, which = np.unique(below, axis=0, return_inverse=True)
         owner = np.eye(len(couplings.independent))[[kind[0] for kind in order]]

@@ -110,7 +110,8 @@ class Kinematics:
         turns = (rotation @ skew, rotation @ skew @ skew)
         shifts = (position[..., None], *(-turn @ anchor[..., None] for turn in turns))  # the anchor stays where it is
         self._home, self._sines, self._cosines = (
-            self.tensor(np.concatenate(part, axis=-1))[..., None] for part in zip((rotation, *turns), shifts, strict=True)
+            self.tensor(np.concatenate(part, axis=-1))[..., None]
+            for part in zip((rotation, *turns), shifts, strict=True)
         )
         slides = np.flatnonzero(kind == _SLIDE)
         self._slides, self._slide = self.tensor(slides), self.tensor(rotation[slides] @ axis[slides, :, None])
@@ -166,7 +167,7 @@ class Kinematics:
         return _carried(bodies, self._offsets) + bodies[:, :, 3], bodies[:, :, :3]
 
     def screws(self, links: torch.Tensor) -> torch.Tensor:
-        """How unit velocity of each of `dofs` moves what it moves `(D, 6, B)`: angular, and linear at the world's origin."""
+        """What unit velocity of each of `dofs` does `(D, 6, B)`: angular velocity, and linear at the world's origin."""
         links = links.index_select(0, self._dof_links)
         # a joint's axis and anchor are the same in the link that it moves as in the one before
         angular, anchor = _carried(links, self._dof_axis), _carried(links, self._dof_anchor) + links[:, :, 3]

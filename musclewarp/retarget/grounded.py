@@ -11,7 +11,7 @@ from musclewarp.models import MuscleModel
 from musclewarp.references.quality import lowest_foot_heights
 from musclewarp.retarget.contacts import SIDES, FootContacts
 from musclewarp.retarget.ground import Ground, Soles
-from musclewarp.retarget.ik import EVERY_STRIDE, STRIDE, IKConfig, Solution, between, solve
+from musclewarp.retarget.ik import EVERY_STRIDE, STRIDE, IKConfig, Solution, between, roughly, solve
 from musclewarp.retarget.targets import Targets
 
 
@@ -30,7 +30,8 @@ def solve_grounded(
     """
     soles = Soles(model)
     stance = contacts.foot[:, [SIDES.index(foot) for foot in model.feet]]
-    rough = solve(model, targets.at(EVERY_STRIDE), STRIDE * dt, config, on_iteration)
+    config = config or IKConfig()
+    rough = solve(model, targets.at(EVERY_STRIDE), STRIDE * dt, roughly(config), on_iteration)
     lowest = np.stack([lowest_foot_heights(model, rough.qpos, foot) for foot in model.feet], axis=1)
     stands = stance[EVERY_STRIDE]
     standing = lowest[stands] if stands.any() else np.sort(lowest.min(axis=1))[: 1 + len(lowest) // 20]
@@ -38,10 +39,10 @@ def solve_grounded(
     lowered = Targets(targets.positions - drop, targets.rotations)
     start, done, ground = rough.qpos.copy(), rough.iterations, Ground(soles, stance)
     start[:, :3] -= drop
-    for frames, step in ((EVERY_STRIDE, STRIDE * dt), (slice(None), dt)):
+    for frames, step, how in ((EVERY_STRIDE, STRIDE * dt, roughly(config)), (slice(None), dt, config)):
         if frames != EVERY_STRIDE:
             start = between(model, start, len(stance))
         report = on_iteration and (lambda k, cost, done=done: on_iteration(done + k, cost))
-        solution = solve(model, lowered.at(frames), step, config, report, start, ground=ground.at(frames))
+        solution = solve(model, lowered.at(frames), step, how, report, start, ground=ground.at(frames))
         start, done = solution.qpos, done + solution.iterations
     return replace(solution, iterations=done), lowered

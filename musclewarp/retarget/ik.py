@@ -42,6 +42,7 @@ Floats = NDArray[np.float64]
 STRIDE = 5  # frames between those that are solved first
 EVERY_STRIDE = slice(None, None, STRIDE)
 _MIN_COARSE = 8  # of these
+ROUGHLY = 10.0  # times the tolerance, for what is only a start
 _MAX_REJECTED = 8  # steps in a row, each with thirty times the damping
 
 
@@ -79,7 +80,7 @@ def solve(
     with one_torch_thread(), threadpool_limits(1, "blas"):
         done = 0
         if start is None and len(targets.positions) >= STRIDE * _MIN_COARSE:
-            rough = solve(model, targets.at(EVERY_STRIDE), STRIDE * dt, config, on_iteration)
+            rough = solve(model, targets.at(EVERY_STRIDE), STRIDE * dt, roughly(config), on_iteration)
             start, done = between(model, rough.qpos, len(targets.positions)), rough.iterations
         problem = Problem(model, targets, dt, config, moments, ground)
         qpos = problem.tracking.initial_guess() if start is None else problem.admissible(torch.from_numpy(start))
@@ -107,6 +108,11 @@ def _minimise(problem: Problem, qpos: torch.Tensor, on_iteration: Callable[[int,
         if decrease < tolerance and rejected <= 1:
             return Solution(here.qpos.numpy(), iteration + 1, True)
     return Solution(here.qpos.numpy(), problem.config.max_iterations, False)
+
+
+def roughly(config: IKConfig) -> IKConfig:
+    """For a solution that another one starts from."""
+    return replace(config, tolerance=ROUGHLY * config.tolerance)
 
 
 def between(model: MuscleModel, qpos: Floats, frames: int) -> Floats:

@@ -43,8 +43,8 @@ class Point:
 class Slope:
     """What is known of the cost near a point.
 
-    `gradient (T, n)` is the descent direction there. `equations` are of what a step is thought to meet: the parts of the
-    soles that will touch the floor may be others than now; `pulls` are those of each piece, `screws` how it moves.
+    `gradient (T, n)` is the descent direction there. `equations` are of what a step is thought to meet, for it may put
+    other parts of the soles on the floor than stand there now; `pulls` are the floor's, `screws` the bodies', by pieces.
     """
 
     gradient: Floats

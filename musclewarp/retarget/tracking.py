@@ -141,7 +141,9 @@ class Tracking:
         turn, shift = self.composite.velocities(screws, delta)[len(self.weight) :].split(3, dim=1)
         return here.lowest[:, 2] + (shift + cross(turn, here.lowest))[:, 2]
 
-    def height_slopes(self, here: Frames, screws: torch.Tensor, frame: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+    def height_slopes(
+        self, here: Frames, screws: torch.Tensor, frame: torch.Tensor, part: torch.Tensor
+    ) -> torch.Tensor:
         """Slopes `(M, n)` of the heights of M parts of the soles, each in its frame."""
         turn, shift = screws[..., frame].split(3, dim=1)
         rise = (shift + cross(turn, here.lowest[part, :, frame].T[None]))[:, 2]

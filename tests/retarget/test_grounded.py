@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 import pytest
 import torch
@@ -42,31 +41,38 @@ def postures(model: MuscleModel, count: int, seed: int = 0) -> torch.Tensor:
     return model.couplings.project_qpos(torch.from_numpy(qpos))
 
 
+def lowest_points(whole: MuscleModel, soles: Soles, qpos: torch.Tensor) -> torch.Tensor:
+    kinematics = Kinematics(whole, soles.bodies, soles.centres)
+    return soles.lowest(*kinematics.points(kinematics.walk(qpos)))
+
+
 def test_the_lowest_point_is_that_of_the_collision_geoms(whole, soles):
     qpos = postures(whole, 20)
-    poses = Kinematics(whole, soles.bodies, soles.centres)(qpos, jacobian=False)
-    heights = soles.heights(poses.position, poses.rotation)
+    heights = lowest_points(whole, soles, qpos)[:, 2].T
     for index, foot in enumerate(whole.feet):
         lowest = heights[:, soles.foot == index].min(dim=1).values
         np.testing.assert_allclose(lowest, lowest_foot_heights(whole, qpos.numpy(), foot), atol=1e-9)
 
 
-def test_slopes_are_the_derivatives_of_the_heights(whole, soles):
-    qpos, step = postures(whole, 3), 1e-6
-    kinematics = Kinematics(whole, soles.bodies, soles.centres)
-    slopes = soles.slopes(kinematics(qpos))
-    random = np.random.default_rng(1)
+def test_what_a_step_does_to_the_heights_is_foreseen(whole, soles):
+    frames, size = 4, 1e-6
+    qpos, none = postures(whole, frames), np.zeros((frames, 2), dtype=bool)
+    goal = Kinematics(whole)(qpos, jacobian=False)
+    targets = Targets(goal.position.numpy(), rotations.from_matrix(goal.rotation.numpy()))
+    problem = Problem(whole, targets, DT, IKConfig(), ground=Ground(soles, none))
+    tracking, qpos = problem.tracking, problem.admissible(qpos)
+    here, values = problem.at(qpos).pieces[0], tracking.joint_values(qpos)
+    inside = ((values > problem.lower + 1e-4) & (values < problem.upper - 1e-4)) | ~problem.scalar
+    delta = inside * torch.from_numpy(np.random.default_rng(1).normal(size=(frames, problem.n)))
+    moved = [lowest_points(whole, soles, problem.move(qpos, sign * size * delta))[:, 2] for sign in (1.0, -1.0)]
+    expected = (moved[0] - moved[1]) / (2 * size)
 
-    for b in range(len(qpos)):
-        qvel = random.normal(size=whole.mj_model.nv)
-        moved = []
-        for sign in (1.0, -1.0):
-            row = qpos[b].numpy().copy()
-            mujoco.mj_integratePos(whole.mj_model, row, qvel, sign * step)
-            poses = kinematics(torch.from_numpy(row[None]), jacobian=False)
-            moved.append(soles.heights(poses.position, poses.rotation)[0])
-        expected = (moved[0] - moved[1]) / (2 * step)
-        np.testing.assert_allclose(slopes[b] @ torch.from_numpy(qvel), expected, atol=1e-6)
+    screws = tracking.slopes(here).screws
+    rise = tracking.heights_after(here, screws, delta) - here.lowest[:, 2]
+    np.testing.assert_allclose(rise, expected, atol=1e-6)
+    part, frame = torch.ones_like(rise).nonzero(as_tuple=True)
+    slopes = tracking.height_slopes(here, screws, frame, part)
+    np.testing.assert_allclose((slopes * delta[frame]).sum(1), expected.flatten(), atol=1e-6)
 
 
 def test_only_the_lowest_part_of_a_standing_foot_and_what_is_below_the_floor_weighs(soles):
@@ -142,8 +148,8 @@ def test_the_descent_direction_of_a_spinning_body_is_minus_half_the_gradient(who
     config = IKConfig(whole_body_acceleration=1e-6)
     problem = Problem(whole, Targets(targets.position.numpy() + 0.01, turned), DT, config, ground=ground)
     here = problem.at(problem.admissible(torch.from_numpy(qpos)))
-    gradient, random, step = problem.normal_equations(here).gradient, np.random.default_rng(4), 1e-6
-    values = problem._joint_values(here.qpos)
+    gradient, random, step = problem.slope(here).gradient, np.random.default_rng(4), 1e-6
+    values = problem.tracking.joint_values(here.qpos)
     inside = (((values > problem.lower + 1e-4) & (values < problem.upper - 1e-4)) | ~problem.scalar).numpy()
     for _ in range(5):
         along = random.normal(size=(frames, problem.n)) * inside
