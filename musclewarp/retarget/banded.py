@@ -24,20 +24,35 @@ class Equations(NamedTuple):
     tracking: Floats
     gradient: Floats
 
-    def step(self, held: NDArray[np.bool_], damping: float, given: Floats) -> Floats:
-        """The step `(T, n)` that is `given` where it is `held`, and solves the damped equations elsewhere.
+    def at(self, frames: NDArray[np.intp]) -> Equations:
+        """Those of some frames, in their order, while the others stay as they are."""
+        beside = self.blocks[1:]
+        some = [np.zeros((max(len(frames) - k, 0), *block.shape[1:])) for k, block in enumerate(beside, 1)]
+        for apart in (1, 2):
+            for k in range(1, apart + 1):  # with frames left out, two that are 2 apart may follow each other
+                here = np.flatnonzero(frames[k:] - frames[:-k] == apart)
+                some[k - 1][here] = beside[apart - 1][frames[here]]
+        return Equations([self.blocks[0][frames], *some], self.tracking[frames], self.gradient[frames])
 
-        Damping adds to the diagonal by a share of what tracks (Marquardt's).
+    def residual(self, step: Floats, damping: float) -> Floats:
+        """What of the gradient `(T, n)` is left after a `step (T, n)`."""
+        left, frames = self.gradient - damping * self._floored * step, len(step)
+        for k, block in enumerate(self.blocks):
+            left[: frames - k] -= _times(block, step[k:])
+            if k:
+                left[k:] -= _times(block if block.ndim == 2 else block.mT, step[: frames - k])
+        return left
+
+    def solve(self, right: Floats, held: NDArray[np.bool_], damping: float) -> Floats:
+        """The step `(T, n)` for which the damped equations give `right`, zero and without equation where it is `held`.
+
+        Damping adds a share of what tracks to the diagonal (Marquardt's).
         """
-        frames, n = self.gradient.shape
-        free, right = ~held, self.gradient.copy()
+        frames, n = right.shape
+        free = ~held
         width = 2 * n if self.blocks[1].ndim == 2 else 3 * n - 1  # of the band below the diagonal
         band = np.zeros((frames, n, width + 1))  # its columns: band[t, j, i] = A[t n + j + i, t n + j]
         for k, block in enumerate(self.blocks):
-            if given.any():
-                right[: frames - k] -= _times(block, given[k:])
-                if k:
-                    right[k:] -= _times(block if block.ndim == 2 else block.mT, given[: frames - k])
             if block.ndim == 2:
                 band[: frames - k, :, k * n] = block * free[: frames - k] * free[k:]
                 continue
@@ -49,13 +64,16 @@ class Equations(NamedTuple):
                 frame, unknown = np.nonzero(held)
                 place[frame, unknown] = 0.0
                 place[frame, :, unknown] = 0.0
-                band[:, :, 0] = np.where(held, 1.0, band[:, :, 0] + damping * np.maximum(self.tracking, 1e-6))
+                band[:, :, 0] = np.where(held, 1.0, band[:, :, 0] + damping * self._floored)
             else:
                 place[:] = block * free[: frames - k, :, None] * free[k:, None, :]
-        right = np.where(held, given, right)
-        matrix = band.reshape(-1, width + 1).T
-        solution = scipy.linalg.solveh_banded(matrix, right.ravel(), overwrite_ab=True, lower=True, check_finite=False)
+        matrix, right = band.reshape(-1, width + 1).T, (right * free).ravel()
+        solution = scipy.linalg.solveh_banded(matrix, right, overwrite_ab=True, lower=True, check_finite=False)
         return solution.reshape(frames, n)
+
+    @property
+    def _floored(self) -> Floats:
+        return np.maximum(self.tracking, 1e-6)
 
 
 def _times(block: Floats, vectors: Floats) -> Floats:

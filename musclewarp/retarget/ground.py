@@ -54,7 +54,7 @@ class Soles:
         return position[..., 2] - (rotation[..., 2:, :] @ self._shape).squeeze(-2).norm(dim=-1)
 
     def lowest(self, position: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
-        """The lowest point of each `(P, 3, B)` m, from positions of the centres `(P, 3, B)` and the bodies' rotations."""
+        """The lowest point of each `(P, 3, B)` m, from the places of centres `(P, 3, B)` and rotations of bodies."""
         axes = (rotation[:, :, :, None] * self._shape[:, None, :, :, None]).sum(2)
         down = axes[:, 2]
         return position - (axes * (down / down.norm(dim=1, keepdim=True))[:, None]).sum(2)

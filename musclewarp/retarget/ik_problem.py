@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.ndimage
 import torch
 from numpy.typing import NDArray
 
@@ -22,6 +23,7 @@ from musclewarp.retarget.tracking import Frames, Tracking
 
 Floats = NDArray[np.float64]
 _CHUNK = 128  # frames
+_NEAR = 4  # frames over which a change of the equations is followed
 _BOX = 0.5  # rad or m that a joint may move in one step
 _ACTIVE_SETS = 3  # tries to find which bounds are met, and what touches the floor
 
@@ -44,13 +46,14 @@ class Slope:
     """What is known of the cost near a point.
 
     `gradient (T, n)` is the descent direction there. `equations` are of what a step is thought to meet, for it may put
-    other parts of the soles on the floor than stand there now; `pulls` are the floor's, `screws` the bodies', by pieces.
+    other parts of the soles on the floor than stand there now; of each piece, `pulls` are the floor's and `screws` the
+    bodies'.
     """
 
     gradient: Floats
     equations: Equations
     screws: list[torch.Tensor]
-    pulls: list[Pull | None]
+    pulls: list[Pull]
 
 
 class Problem:
@@ -119,12 +122,12 @@ class Problem:
     def slope(self, here: Point) -> Slope:
         """Of Gauss and Newton, all terms together."""
         hessian, gradient = np.empty((self.frames, self.n, self.n)), np.empty((self.frames, self.n))
-        screws, pulls = [], []
+        screws, pulls = list[torch.Tensor](), list[Pull]()
         for piece in here.pieces:
             slopes = self.tracking.slopes(piece)
-            hessian[piece.index], gradient[piece.index] = slopes.hessian, slopes.gradient
+            hessian[piece.frames], gradient[piece.frames] = slopes.hessian, slopes.gradient
             screws.append(slopes.screws)
-            pulls.append(slopes.pull)
+            pulls += [slopes.pull] if slopes.pull else []
         tracking = np.einsum("tii->ti", hessian).copy()
         np.einsum("tii->ti", hessian)[:] += self.stencil[0]
         gradient += self._smoothing(here.qpos)
@@ -174,37 +177,41 @@ class Problem:
         values, scalar = self.tracking.joint_values(here.qpos).numpy(), self.scalar.numpy()
         to_lower = np.clip(self.lower.numpy() - values, -_BOX, 0.0)
         to_upper = np.clip(self.upper.numpy() - values, 0.0, _BOX)
-        gradient = slope.gradient
+        gradient, equations = slope.gradient, slope.equations
         held = scalar & (((to_lower == 0.0) & (gradient < 0)) | ((to_upper == 0.0) & (gradient > 0)))
-        delta = np.zeros_like(values)
+        delta, frames = np.zeros_like(values), np.arange(self.frames)
         for _ in range(_ACTIVE_SETS):
-            delta = slope.equations.step(held, damping, np.where(held, delta, 0.0))
+            right = equations.residual(delta, damping)[frames]
+            some = equations if len(frames) == self.frames else equations.at(frames)
+            delta[frames] += some.solve(right, held[frames], damping)
             leaves = scalar & ~held & ((delta < to_lower) | (delta > to_upper))
             delta = np.where(leaves, np.clip(delta, to_lower, to_upper), delta)
             held |= leaves
-            if not (self._foresee_contacts(here, slope, delta) or leaves.any()):
+            changed = leaves.any(axis=1) | self._foresee_contacts(here, slope, delta)
+            if not changed.any():
                 break
+            # what has changed somewhere is not felt far away
+            near = scipy.ndimage.binary_dilation(changed, np.ones(2 * _NEAR + 1))
+            frames = np.flatnonzero(near) if near.mean() < 0.8 else np.arange(self.frames)
         return self.move(here.qpos, torch.from_numpy(delta)), float((gradient * delta).sum())
 
-    def _foresee_contacts(self, here: Point, slope: Slope, delta: Floats) -> bool:
-        """Whether a step will make other parts of the soles meet the floor; if so, the equations are those of these."""
-        changed = False
-        if self.tracking.ground is None:
-            return changed
+    def _foresee_contacts(self, here: Point, slope: Slope, delta: Floats) -> NDArray[np.bool_]:
+        """The frames in which a step puts other parts of the soles on the floor; the equations become theirs."""
+        changed = np.zeros(self.frames, dtype=bool)
         hessian, gradient = map(torch.from_numpy, (slope.equations.blocks[0], slope.equations.gradient))
-        for k, piece in enumerate(here.pieces):
-            before, screws = slope.pulls[k], slope.screws[k]
-            heights = self.tracking.heights_after(piece, screws, torch.from_numpy(delta[piece.index]))
-            after = slope.pulls[k] = self.tracking.pull(piece.index, heights)
+        for k, (piece, screws, before) in enumerate(zip(here.pieces, slope.screws, slope.pulls, strict=False)):
+            heights = self.tracking.heights_after(piece, screws, torch.from_numpy(delta[piece.frames]))
+            after = slope.pulls[k] = self.tracking.pull(piece.frames, heights)
             frame, part = ((after.weight != before.weight) | (after.goal != before.goal)).nonzero(as_tuple=True)
             if not len(frame):
                 continue
-            changed, lowest = True, piece.lowest[:, 2].T
+            lowest, rows = piece.lowest[:, 2].T, self.tracking.height_slopes(piece, screws, frame, part)
             weight = (after.weight - before.weight)[frame, part, None]
             force = (after.weight * (after.goal - lowest) - before.weight * (before.goal - lowest))[frame, part, None]
-            rows = self.tracking.height_slopes(piece, screws, frame, part)
-            hessian.index_add_(0, frame + piece.index.start, (weight * rows)[:, :, None] * rows[:, None])
-            gradient.index_add_(0, frame + piece.index.start, force * rows)
+            frame = frame + piece.frames.start
+            hessian.index_add_(0, frame, (weight * rows)[:, :, None] * rows[:, None])
+            gradient.index_add_(0, frame, force * rows)
+            changed[frame.numpy()] = True
         return changed
 
     def move(self, qpos: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:

@@ -20,11 +20,11 @@ from musclewarp.retarget.targets import Targets
 class Frames(NamedTuple):
     """Some frames of a clip as they are: B postures, S sites, O of them oriented, P parts of the soles.
 
-    `index` of the frames; `cost` of all of them; `links (L, 3, 4, B)`; `position (S, 3, B)`; `turn (B, O, 3)`, the
+    `frames` of the clip; `cost` of all of them; `links (L, 3, 4, B)`; `position (S, 3, B)`; `turn (B, O, 3)`, the
     rotation vectors to the goals; `lowest (P, 3, B)`, the lowest point of each part.
     """
 
-    index: slice
+    frames: slice
     cost: float
     qpos: torch.Tensor
     links: torch.Tensor
@@ -93,39 +93,39 @@ class Tracking:
         """Values of the independent hinge and slide joints `(T, n)`; zero for the root's dofs."""
         return torch.where(self.scalar, qpos[:, self.scalar_qpos], torch.zeros((), dtype=qpos.dtype))
 
-    def at(self, qpos: torch.Tensor, index: slice) -> Frames:
-        """The frames `index` at `qpos (B, nq)`."""
+    def at(self, qpos: torch.Tensor, frames: slice) -> Frames:
+        """The frames `frames` at `qpos (B, nq)`."""
         links = self.kinematics.walk(qpos)
         position, rotation = self.kinematics.points(links)
         sites = len(self.weight)
         turned = rotation[:sites][self.oriented].permute(3, 0, 1, 2)
-        turn = self.goal_rotation[index] @ turned.transpose(-1, -2).numpy()
+        turn = self.goal_rotation[frames] @ turned.transpose(-1, -2).numpy()
         turn = torch.from_numpy(rotations.to_rotvec(rotations.from_matrix(turn)))
-        error = (self.goal[..., index] - position[:sites]).square().sum(1)
-        cost = float((self.weight[:, index] * error).sum() + (self.turn_weight * turn.square().sum(-1)).sum())
+        error = (self.goal[..., frames] - position[:sites]).square().sum(1)
+        cost = float((self.weight[:, frames] * error).sum() + (self.turn_weight * turn.square().sum(-1)).sum())
         cost += float((self.posture * self._off(qpos).square()).sum())
         lowest = position[sites:]
         if self.ground is not None:
             lowest = self.ground.soles.lowest(lowest, rotation[sites:])
-            pull = self.pull(index, lowest[:, 2])
+            pull = self.pull(frames, lowest[:, 2])
             cost += pull.constant + float((pull.weight * (pull.goal - lowest[:, 2].T).square()).sum())
-        return Frames(index, cost, qpos, links, position[:sites], turn, lowest)
+        return Frames(frames, cost, qpos, links, position[:sites], turn, lowest)
 
     def _off(self, qpos: torch.Tensor) -> torch.Tensor:
         return self.joint_values(self.rest[None]) - self.joint_values(qpos)
 
-    def pull(self, index: slice, heights: torch.Tensor) -> Pull:
-        """The floor's, of the frames `index`, if the lowest points of the parts of the soles have `heights (P, B)`."""
+    def pull(self, frames: slice, heights: torch.Tensor) -> Pull:
+        """The floor's, of the frames `frames`, if the lowest points of the parts of the soles have `heights (P, B)`."""
         assert self.ground is not None
-        return self.ground.at(index).pull(heights.T, self.config.stance, self.config.penetration)
+        return self.ground.at(frames).pull(heights.T, self.config.stance, self.config.penetration)
 
     def slopes(self, here: Frames) -> Slopes:
         """Of the cost `here`."""
         screws = self.composite.screws(here.qpos, here.links)
-        weight = self.weight[:, None, here.index].expand(-1, 3, -1)
-        place, force, pull = here.position, weight * (self.goal[..., here.index] - here.position), None
+        weight = self.weight[:, None, here.frames].expand(-1, 3, -1)
+        place, force, pull = here.position, weight * (self.goal[..., here.frames] - here.position), None
         if self.ground is not None:
-            pull = self.pull(here.index, here.lowest[:, 2])
+            pull = self.pull(here.frames, here.lowest[:, 2])
             up = torch.stack((pull.weight.T, pull.weight.T * (pull.goal.T - here.lowest[:, 2])))
             up = torch.nn.functional.pad(up[:, :, None], (0, 0, 2, 0))  # neither along x nor y
             place, weight, force = (torch.cat(pair) for pair in ((place, here.lowest), (weight, up[0]), (force, up[1])))
