@@ -34,19 +34,19 @@ class Equations(NamedTuple):
                 some[k - 1][here] = beside[apart - 1][frames[here]]
         return Equations([self.blocks[0][frames], *some], self.tracking[frames], self.gradient[frames])
 
-    def residual(self, step: Floats, damping: float) -> Floats:
+    def residual(self, step: Floats, damping: Floats) -> Floats:
         """What of the gradient `(T, n)` is left after a `step (T, n)`."""
-        left, frames = self.gradient - damping * self._floored * step, len(step)
+        left, frames = self.gradient - self._damped(damping) * step, len(step)
         for k, block in enumerate(self.blocks):
             left[: frames - k] -= _times(block, step[k:])
             if k:
                 left[k:] -= _times(block if block.ndim == 2 else block.mT, step[: frames - k])
         return left
 
-    def solve(self, right: Floats, held: NDArray[np.bool_], damping: float) -> Floats:
+    def solve(self, right: Floats, held: NDArray[np.bool_], damping: Floats) -> Floats:
         """The step `(T, n)` for which the damped equations give `right`, zero and without equation where it is `held`.
 
-        Damping adds a share of what tracks to the diagonal (Marquardt's).
+        `damping (T,)` adds a share of what tracks to the diagonal (Marquardt's), in each frame its own.
         """
         frames, n = right.shape
         free = ~held
@@ -64,16 +64,15 @@ class Equations(NamedTuple):
                 frame, unknown = np.nonzero(held)
                 place[frame, unknown] = 0.0
                 place[frame, :, unknown] = 0.0
-                band[:, :, 0] = np.where(held, 1.0, band[:, :, 0] + damping * self._floored)
+                band[:, :, 0] = np.where(held, 1.0, band[:, :, 0] + self._damped(damping))
             else:
                 place[:] = block * free[: frames - k, :, None] * free[k:, None, :]
         matrix, right = band.reshape(-1, width + 1).T, (right * free).ravel()
         solution = scipy.linalg.solveh_banded(matrix, right, overwrite_ab=True, lower=True, check_finite=False)
         return solution.reshape(frames, n)
 
-    @property
-    def _floored(self) -> Floats:
-        return np.maximum(self.tracking, 1e-6)
+    def _damped(self, damping: Floats) -> Floats:
+        return damping[:, None] * np.maximum(self.tracking, 1e-6)
 
 
 def _times(block: Floats, vectors: Floats) -> Floats:

@@ -61,14 +61,14 @@ class Soles:
 
 
 class Pull(NamedTuple):
-    """A cost of the heights h of the parts of the soles: sum of weight (h - goal)^2, plus a constant.
+    """A cost of the heights h of the parts of the soles: sum of weight (h - goal)^2, plus a constant of each frame.
 
-    `weight`, `goal` (m): `(T, P)`.
+    `weight`, `goal` (m): `(T, P)`; `constant (T,)`.
     """
 
     weight: torch.Tensor
     goal: torch.Tensor
-    constant: float
+    constant: torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,4 +97,4 @@ class Ground:
         below = penetration * (heights < CLEARANCE)
         weight = standing + below
         goal = CLEARANCE * below / weight.clamp(min=1e-12)
-        return Pull(weight, goal, CLEARANCE * float((standing * goal).sum()))
+        return Pull(weight, goal, CLEARANCE * (standing * goal).sum(1))

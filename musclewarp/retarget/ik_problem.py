@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,22 +24,27 @@ from musclewarp.retarget.tracking import Frames, Tracking
 
 Floats = NDArray[np.float64]
 _CHUNK = 128  # frames
-_NEAR = 4  # frames over which a change of the equations is followed
+NEAR = 4  # frames, beyond which what happens in one is hardly felt
 _BOX = 0.5  # rad or m that a joint may move in one step
 _ACTIVE_SETS = 3  # tries to find which bounds are met, and what touches the floor
 
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """Postures `qpos (T, nq)` and their cost.
+    """Postures `qpos (T, nq)`, their cost, and the parts `(T,)` of the frames in it.
 
     `pieces` are the frames, a few at a time; `missing (T - 2, n)` the moments to come near, less those of the movement.
     """
 
     qpos: torch.Tensor
-    cost: float
+    costs: Floats
     pieces: list[Frames]
     missing: Floats | None
+
+    @functools.cached_property
+    def cost(self) -> float:
+        """Of all frames."""
+        return float(self.costs.sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,12 +111,13 @@ class Problem:
         # a few frames at a time stay in the cache
         chunks = [slice(start, min(start + _CHUNK, self.frames)) for start in range(0, self.frames, _CHUNK)]
         pieces = [self.tracking.at(qpos[chunk], chunk) for chunk in chunks]
-        cost = sum(piece.cost for piece in pieces) + float((self.smooth * self._accelerations(qpos).square()).sum())
+        costs = torch.cat([piece.cost for piece in pieces]).numpy()
+        costs[1:-1] += (self.smooth * self._accelerations(qpos).square()).sum(1).numpy()
         missing = None
         if self.moments is not None:
             missing = self._missing_moments(qpos)
-            cost += self.config.moment * float((missing**2).sum())
-        return Point(qpos, cost, pieces, missing)
+            costs[1:-1] += self.config.moment * (missing**2).sum(axis=1)
+        return Point(qpos, costs, pieces, missing)
 
     def _missing_moments(self, qpos: torch.Tensor) -> Floats:
         """The moments to come near, less those of the movement, of all frames but the first and the last."""
@@ -168,7 +175,7 @@ class Problem:
             for second, right in enumerate(slopes[first:], first):
                 blocks[second - first][first : first + frames] += weight * left.transpose(0, 2, 1) @ right
 
-    def step(self, here: Point, slope: Slope, damping: float) -> tuple[torch.Tensor, float]:
+    def step(self, here: Point, slope: Slope, damping: Floats) -> tuple[torch.Tensor, float]:
         """Where the damped Gauss-Newton step within the bounds leads, all frames `(T, nq)`, and what it should gain.
 
         What would leave its bounds goes to the bound, and the others adapt to that; likewise to what the step would put
@@ -183,15 +190,14 @@ class Problem:
         for _ in range(_ACTIVE_SETS):
             right = equations.residual(delta, damping)[frames]
             some = equations if len(frames) == self.frames else equations.at(frames)
-            delta[frames] += some.solve(right, held[frames], damping)
+            delta[frames] += some.solve(right, held[frames], damping[frames])
             leaves = scalar & ~held & ((delta < to_lower) | (delta > to_upper))
             delta = np.where(leaves, np.clip(delta, to_lower, to_upper), delta)
             held |= leaves
             changed = leaves.any(axis=1) | self._foresee_contacts(here, slope, delta)
             if not changed.any():
                 break
-            # what has changed somewhere is not felt far away
-            near = scipy.ndimage.binary_dilation(changed, np.ones(2 * _NEAR + 1))
+            near = around(changed)
             frames = np.flatnonzero(near) if near.mean() < 0.8 else np.arange(self.frames)
         return self.move(here.qpos, torch.from_numpy(delta)), float((gradient * delta).sum())
 
@@ -224,3 +230,8 @@ class Problem:
             turn = rotations.from_rotvec(delta[:, 3:6].numpy())
             moved[:, 3:7] = torch.from_numpy(rotations.normalize(rotations.multiply(qpos[:, 3:7].numpy(), turn)))
         return self.model.couplings.project_qpos(moved)
+
+
+def around(frames: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """`frames (T,)` and those near them."""
+    return np.asarray(scipy.ndimage.binary_dilation(frames, np.ones(2 * NEAR + 1)), dtype=np.bool_)

@@ -20,12 +20,12 @@ from musclewarp.retarget.targets import Targets
 class Frames(NamedTuple):
     """Some frames of a clip as they are: B postures, S sites, O of them oriented, P parts of the soles.
 
-    `frames` of the clip; `cost` of all of them; `links (L, 3, 4, B)`; `position (S, 3, B)`; `turn (B, O, 3)`, the
+    `frames` of the clip; `cost (B,)`; `links (L, 3, 4, B)`; `position (S, 3, B)`; `turn (B, O, 3)`, the
     rotation vectors to the goals; `lowest (P, 3, B)`, the lowest point of each part.
     """
 
     frames: slice
-    cost: float
+    cost: torch.Tensor
     qpos: torch.Tensor
     links: torch.Tensor
     position: torch.Tensor
@@ -102,13 +102,13 @@ class Tracking:
         turn = self.goal_rotation[frames] @ turned.transpose(-1, -2).numpy()
         turn = torch.from_numpy(rotations.to_rotvec(rotations.from_matrix(turn)))
         error = (self.goal[..., frames] - position[:sites]).square().sum(1)
-        cost = float((self.weight[:, frames] * error).sum() + (self.turn_weight * turn.square().sum(-1)).sum())
-        cost += float((self.posture * self._off(qpos).square()).sum())
+        cost = (self.weight[:, frames] * error).sum(0) + (self.turn_weight * turn.square().sum(-1)).sum(1)
+        cost += (self.posture * self._off(qpos).square()).sum(1)
         lowest = position[sites:]
         if self.ground is not None:
             lowest = self.ground.soles.lowest(lowest, rotation[sites:])
             pull = self.pull(frames, lowest[:, 2])
-            cost += pull.constant + float((pull.weight * (pull.goal - lowest[:, 2].T).square()).sum())
+            cost += pull.constant + (pull.weight * (pull.goal - lowest[:, 2].T).square()).sum(1)
         return Frames(frames, cost, qpos, links, position[:sites], turn, lowest)
 
     def _off(self, qpos: torch.Tensor) -> torch.Tensor:
