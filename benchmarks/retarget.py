@@ -4,6 +4,7 @@
     python benchmarks/retarget.py CLIP.npz ... --mink          # and the speed of mink and daqp on the same targets
     python benchmarks/retarget.py --references FOLDER          # figures of references that are there already
     python benchmarks/retarget.py DEEPMIMIC --line benchmarks/results/deepmimic.jsonl    # and a line with all figures
+    python benchmarks/retarget.py FOLDER --scale 10000 200000  # time and memory of one command, clips repeated
 
 Up to nine clips have a column each; of more, the median, the 95th percentile and the worst are shown, and what is
 wrong with the five worst clips. GMR-Fit's figures: MyoFullBody, four CMU clips at 30 Hz, its current version, that of
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from folder_scale import Run, measure_folder
 from mink_ik import MinkSolver, versions
 from rich.console import Console
 from rich.progress import track
@@ -218,6 +220,17 @@ def show(console: Console, rows: Sequence[dict[str, Any]]) -> None:
             console.print(f"{clip['clip']}: {'; '.join(clip['misses'])}", soft_wrap=True)
 
 
+def show_runs(console: Console, runs: Sequence[Run]) -> None:
+    """Time and memory against the number of frames."""
+    table = Table(title="one command")
+    for column in ("clips", "frames", "s", "frames/s", "after the first clip", "parent, peak MB", "worker, peak MB"):
+        table.add_column(column, justify="right")
+    for run in runs:
+        cells = (run.seconds, run.frames_per_s, run.steady_frames_per_s, run.parent_mb, run.worker_mb)
+        table.add_row(str(run.clips), str(run.frames), *(f"{cell:.0f}" for cell in cells))
+    console.print(table)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", nargs="*", type=Path, help="recordings (AMASS, DeepMimic), or folders of them")
@@ -229,6 +242,14 @@ def main() -> None:
     parser.add_argument(
         "--mink-tolerance", type=float, default=1e-4, help="m of weighted error by which a last step may help"
     )
+    parser.add_argument(
+        "--scale",
+        nargs="+",
+        type=int,
+        metavar="FRAMES",
+        help="only: musclewarp retarget of the clips, repeated up to these",
+    )
+    parser.add_argument("--workers", type=int, default=available_threads(), help="processes of --scale")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, the table on stderr")
     parser.add_argument("--line", type=Path, help="append a JSON line of all figures to this file")
     options = parser.parse_args()
@@ -236,13 +257,20 @@ def main() -> None:
         parser.error("give clips, or --references")
     console = Console(stderr=options.json, width=150)
     packages = {name: version(name) for name in ("musclewarp", "mujoco", "torch")}
+    paths = [p for path in options.clips for p in (find_motions(path) if path.is_dir() else [path])]
+    if options.scale:
+        how = options.model, options.body, options.dt, options.workers
+        runs = [measure_folder(paths, frames, *how) for frames in options.scale]
+        show_runs(console, runs)
+        if options.json:
+            print(json.dumps({"model": options.model, "workers": options.workers, "runs": [asdict(r) for r in runs]}))
+        return
     model, rows, failed = load_model(options.model, physics=PhysicsConfig(options.dt / 4, 4)), [], {}
     if options.references:
         rows = read_references(options.references, model)
     else:
         packages |= versions() if options.mink else {}
         mink = MinkSolver(model, options.mink_tolerance) if options.mink else None
-        paths = [p for path in options.clips for p in (find_motions(path) if path.is_dir() else [path])]
         for path in track(paths, "retargeting", console=Console(stderr=True), transient=True):
             try:
                 rows.append(measure(path, model, options.body, options.dt, mink))

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
-from musclewarp.errors import SimulationError
+from musclewarp.errors import MusclewarpError, SimulationError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -49,6 +49,7 @@ def run_in_processes(
         on_death: called with the job whose process died, and how it died. Another process takes its place.
 
     Raises:
+        MusclewarpError: `prepare` raised it.
         SimulationError: a worker died before it was ready.
     """
     waiting = deque(jobs)
@@ -77,6 +78,8 @@ def run_in_processes(
                         start()
                     on_death(job, f"its process {_ending(process)}")
                     continue
+                if job is None and isinstance(result, MusclewarpError):
+                    raise result
                 if waiting:  # first, so that the worker is busy during the callback
                     following = waiting.popleft()
                     running[ours] = process, following
@@ -107,7 +110,11 @@ def _spawn(prepare: Callable[[], object]) -> tuple[Connection, BaseProcess]:
 
 def _work(connection: Connection, prepare: Callable[[], Callable[[object], object]]) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    function = prepare()
+    try:
+        function = prepare()
+    except MusclewarpError as error:
+        connection.send(error)
+        return
     connection.send(None)  # ready
     while True:
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from musclewarp.errors import SimulationError
+from musclewarp.errors import ModelError, SimulationError
 from musclewarp.processes import available_cores, run_in_processes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +37,10 @@ def work(offset, job):
 
 def unprepared():
     raise RuntimeError("cannot begin")
+
+
+def without_model():
+    raise ModelError("no such model; choose another")
 
 
 def run(jobs, workers, make=prepare):
@@ -79,6 +83,11 @@ def test_a_worker_that_cannot_prepare_stops_everything(capfd):
     with pytest.raises(SimulationError, match="ended with status 1 before it was ready"):
         run([1, 2, 3], 2, unprepared)
     assert "cannot begin" in capfd.readouterr().err
+
+
+def test_why_a_worker_cannot_prepare_is_told_as_it_was():
+    with pytest.raises(ModelError, match="no such model; choose another"):
+        run([1, 2, 3], 2, without_model)
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, ValueError])

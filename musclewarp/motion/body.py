@@ -16,6 +16,7 @@ import numpy as np
 import smplx
 import torch
 from numpy.typing import ArrayLike, NDArray
+from smplx.lbs import batch_rigid_transform
 from smplx.utils import Struct
 from smplx.vertex_ids import vertex_ids as smplx_vertex_ids
 
@@ -30,7 +31,6 @@ __all__ = ["SHAPE_AXES", "Body", "BodyLayer", "JointTrajectory", "StandInBody", 
 
 _OPEN = ("stand-in", deepmimic.SHAPE_SPACE)
 KINDS = ("smplh", "smpl", "smplx")  # the order of preference: AMASS is mostly SMPL-H
-FRAMES_AT_ONCE = 128
 # Where SMPL's hand joints are in bodies with fingers: the first joint of the middle finger.
 _HANDS = {"smpl": (22, 23), "stand-in": (22, 23), "deepmimic": (22, 23), "smplh": (25, 40), "smplx": (28, 43)}
 
@@ -98,9 +98,12 @@ class Body:
 
     def rest_joints(self, betas: torch.Tensor) -> torch.Tensor:
         """Rest joints `(N, 24, 3)` m of shapes `(N, <= 16)`, in the rest frame; differentiable."""
+        return self._all_rest_joints(betas)[:, self._joints]
+
+    def _all_rest_joints(self, betas: torch.Tensor) -> torch.Tensor:
         betas = torch.nn.functional.pad(betas.double(), (0, NUM_BETAS - betas.shape[-1]))
         vertices = self.module.forward_shape(betas).v_shaped  # pyright: ignore[reportArgumentType] (a NewType there)
-        return torch.einsum("jv,nvk->njk", self.module.J_regressor, vertices)[:, self._joints]
+        return torch.einsum("jv,nvk->njk", self.module.J_regressor, vertices)
 
     def joints(self, motion: Motion, betas: ArrayLike | None = None) -> JointTrajectory:
         """Pose the body by a motion.
@@ -120,9 +123,12 @@ class Body:
         shape[: betas.size] = betas
         matrices = np.tile(np.eye(3), (motion.num_frames, self.module.NUM_BODY_JOINTS + 1, 1, 1))
         matrices[:, self._joints] = rotations.to_matrix(motion.rotations)
-        chunks = [slice(start, start + FRAMES_AT_ONCE) for start in range(0, motion.num_frames, FRAMES_AT_ONCE)]
-        positions = [self._positions(shape, matrices[chunk], motion.translation[chunk]) for chunk in chunks]
-        return JointTrajectory(np.concatenate(positions), _orientations(motion.rotations), motion.fps)
+        with torch.no_grad():  # the joints alone, as the layer itself places them, without its thousands of vertices
+            rest = self._all_rest_joints(torch.from_numpy(shape)[None]).expand(motion.num_frames, -1, -1)
+            turned = torch.from_numpy(matrices)
+            places, _ = batch_rigid_transform(turned, rest, self.module.parents, torch.float64)  # pyright: ignore[reportArgumentType] (a NewType there)
+        positions = places[:, self._joints].numpy() + motion.translation[:, None]
+        return JointTrajectory(positions, _orientations(motion.rotations), motion.fps)
 
     @property
     def _joints(self) -> list[int]:
@@ -138,19 +144,6 @@ class Body:
                 stacklevel=3,
             )
         return np.zeros(NUM_BETAS)
-
-    def _positions(
-        self, betas: NDArray[np.float64], matrices: NDArray[np.float64], translation: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        poses = torch.from_numpy(matrices)
-        with torch.no_grad():
-            output = self.module(
-                betas=torch.from_numpy(betas).expand(len(poses), -1),
-                global_orient=poses[:, :1],
-                body_pose=poses[:, 1:],
-                transl=torch.from_numpy(translation.copy()),
-            )
-        return output.joints[:, self._joints].numpy()
 
 
 def load_body(gender: str = "neutral", kind: str = "auto", root: str | Path | None = None) -> Body:

@@ -20,7 +20,7 @@ from typing import Any
 
 from musclewarp.errors import ConfigError, FileError, MusclewarpError
 from musclewarp.files import only_writer, remove_unfinished
-from musclewarp.models import PhysicsConfig, load_model
+from musclewarp.models import MuscleModel, PhysicsConfig, load_model
 from musclewarp.motion.body import Body, body_kind, load_body
 from musclewarp.motion.opensim import read_opensim
 from musclewarp.motion.read import find_motions, read_motion
@@ -178,7 +178,8 @@ def retarget_clips(
                     on_result=lambda _, outcome: record(outcome),
                     on_death=lambda clip, how: record(Outcome(clip, error=f"{clip.path}: {how}")),
                 )
-            else:
+            elif left:
+                retargeter.ready()
                 for clip in left:
                     record(retargeter(clip))
         finally:
@@ -198,7 +199,7 @@ def _quality_row(entry: Entry) -> dict[str, str | float | None]:
 def _prepare(settings: Settings, out: Path) -> Retargeter:
     """The function of a worker process."""
     use_one_thread()
-    return Retargeter(settings, out)
+    return Retargeter(settings, out).ready()
 
 
 class Retargeter:
@@ -206,8 +207,17 @@ class Retargeter:
 
     def __init__(self, settings: Settings, out: Path) -> None:
         self.settings, self.out = settings, out
-        physics = PhysicsConfig(timestep=settings.dt / 4, substeps=4)
-        self.model = load_model(settings.model, settings.fingers, physics)
+
+    @functools.cached_property
+    def model(self) -> MuscleModel:
+        """Loaded when it is first asked for, for that takes seconds."""
+        physics = PhysicsConfig(timestep=self.settings.dt / 4, substeps=4)
+        return load_model(self.settings.model, self.settings.fingers, physics)
+
+    def ready(self) -> Retargeter:
+        """With its model: one that cannot be loaded is no fault of the clips."""
+        assert self.model is not None
+        return self
 
     def judge(self, clip: Clip, entry: Entry | None, overwrite: bool) -> Outcome | None:
         """What is known of `clip` without retargeting it, `entry` being what lies in its place; None: nothing."""

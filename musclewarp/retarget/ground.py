@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from musclewarp.models import MuscleModel
-from musclewarp.models.kinematics import Kinematics, SitePoses
+from musclewarp.models.kinematics import Kinematics
 from musclewarp.models.surfaces import floor_geoms, foot_geoms, require_round
 from musclewarp.motion import rotations
 from musclewarp.retarget.contacts import LIMBS
@@ -81,13 +81,11 @@ class Surface:
         """Of the lowest point of each `(B, P)` m, from the centres' positions and the bodies' rotations."""
         return position[..., 2] - (rotation[..., 2:, :] @ self._shape).squeeze(-2).norm(dim=-1)
 
-    def slopes(self, poses: SitePoses) -> torch.Tensor:
-        """Of these heights with the dofs `(B, P, C)`: those of the points that are lowest now."""
-        axes = poses.rotation @ self._shape
-        down = axes[..., 2, :]
-        lowest = -(axes @ down[..., None]).squeeze(-1) / down.norm(dim=-1, keepdim=True)  # from the centre
-        rise, turn = poses.jacobian[..., 2, :], poses.jacobian[..., 3:, :]
-        return rise + turn[..., 0, :] * lowest[..., 1, None] - turn[..., 1, :] * lowest[..., 0, None]
+    def lowest(self, position: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
+        """The lowest point of each `(P, 3, B)` m, from the places of centres `(P, 3, B)` and rotations of bodies."""
+        axes = (rotation[:, :, :, None] * self._shape[:, None, :, :, None]).sum(2)
+        down = axes[:, 2]
+        return position - (axes * (down / down.norm(dim=1, keepdim=True))[:, None]).sum(2)
 
     def _keep(self, parts: NDArray[np.bool_]) -> None:
         self.bodies, self.centres, self.limb = self.bodies[parts], self.centres[parts], self.limb[parts]
@@ -114,14 +112,14 @@ class Surface:
 
 
 class Pull(NamedTuple):
-    """A cost of the heights h of the parts of a surface: sum of weight (h - goal)^2, plus a constant.
+    """A cost of the heights h of the parts of a surface: sum of weight (h - goal)^2, plus a constant of each frame.
 
-    `weight`, `goal` (m): `(T, P)`.
+    `weight`, `goal` (m): `(T, P)`; `constant (T,)`.
     """
 
     weight: torch.Tensor
     goal: torch.Tensor
-    constant: float
+    constant: torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,4 +148,4 @@ class Ground:
         below = penetration * (heights < CLEARANCE)
         weight = standing + below
         goal = CLEARANCE * below / weight.clamp(min=1e-12)
-        return Pull(weight, goal, CLEARANCE * float((standing * goal).sum()))
+        return Pull(weight, goal, CLEARANCE * (standing * goal).sum(1))

@@ -14,7 +14,7 @@ from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
 from musclewarp.retarget.contacts import LIMBS, Contacts
 from musclewarp.retarget.ground import Ground, Surface, limb_sites
-from musclewarp.retarget.ik import EVERY_STRIDE, STRIDE, IKConfig, Solution, between, solve
+from musclewarp.retarget.ik import EVERY_STRIDE, STRIDE, IKConfig, Solution, between, roughly, solve
 from musclewarp.retarget.targets import Targets
 
 Floats = NDArray[np.float64]
@@ -37,7 +37,8 @@ def solve_grounded(
     than 6 cm, at 50 m/s²), towards limbs that are lifted out of it.
     """
     surface, stance, feet = Surface(model), contacts.limbs, len(model.feet)
-    rough = solve(model, targets.at(EVERY_STRIDE), STRIDE * dt, config, on_iteration)
+    config = config or IKConfig()
+    rough = solve(model, targets.at(EVERY_STRIDE), STRIDE * dt, roughly(config), on_iteration)
     poses = Kinematics(model, surface.bodies, surface.centres)(torch.from_numpy(rough.qpos), jacobian=False)
     heights = surface.heights(poses.position, poses.rotation).numpy()
     lowest = np.stack([heights[:, surface.limb == limb].min(axis=1, initial=np.inf) for limb in range(len(LIMBS))], 1)
@@ -53,13 +54,13 @@ def solve_grounded(
     start[:, 2] -= drop
     if (drop - lowest).max() > _NEAR:  # what is that deep is not pushed out, but led out: pushed, wrists turn over
         report = on_iteration and (lambda k, cost, done=done: on_iteration(done + k, cost))
-        led = solve(model, goal.at(EVERY_STRIDE), STRIDE * dt, config, report, start)
+        led = solve(model, goal.at(EVERY_STRIDE), STRIDE * dt, roughly(config), report, start)
         start, done = led.qpos, done + led.iterations
-    for frames, step in ((EVERY_STRIDE, STRIDE * dt), (slice(None), dt)):
+    for frames, step, how in ((EVERY_STRIDE, STRIDE * dt, roughly(config)), (slice(None), dt, config)):
         if frames != EVERY_STRIDE:
             start = between(model, start, len(stance))
         report = on_iteration and (lambda k, cost, done=done: on_iteration(done + k, cost))
-        solution = solve(model, goal.at(frames), step, config, report, start, ground=ground.at(frames))
+        solution = solve(model, goal.at(frames), step, how, report, start, ground=ground.at(frames))
         start, done = solution.qpos, done + solution.iterations
     return replace(solution, iterations=done), lowered
 

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy.ndimage
 import torch
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
@@ -32,7 +33,7 @@ from musclewarp.models import MuscleModel
 from musclewarp.motion import rotations
 from musclewarp.retarget.ground import Ground
 from musclewarp.retarget.ik_config import IKConfig
-from musclewarp.retarget.ik_problem import Problem
+from musclewarp.retarget.ik_problem import NEAR, Problem, around
 from musclewarp.retarget.targets import Targets
 from musclewarp.threads import one_torch_thread
 
@@ -42,6 +43,7 @@ Floats = NDArray[np.float64]
 STRIDE = 5  # frames between those that are solved first
 EVERY_STRIDE = slice(None, None, STRIDE)
 _MIN_COARSE = 8  # of these
+ROUGHLY = 10.0  # times the tolerance, for what is only a start
 _MAX_REJECTED = 8  # steps in a row, each with thirty times the damping
 
 
@@ -79,34 +81,50 @@ def solve(
     with one_torch_thread(), threadpool_limits(1, "blas"):
         done = 0
         if start is None and len(targets.positions) >= STRIDE * _MIN_COARSE:
-            rough = solve(model, targets.at(EVERY_STRIDE), STRIDE * dt, config, on_iteration)
+            rough = solve(model, targets.at(EVERY_STRIDE), STRIDE * dt, roughly(config), on_iteration)
             start, done = between(model, rough.qpos, len(targets.positions)), rough.iterations
         problem = Problem(model, targets, dt, config, moments, ground)
-        qpos = problem.initial_guess() if start is None else problem.admissible(torch.from_numpy(start))
+        qpos = problem.tracking.initial_guess() if start is None else problem.admissible(torch.from_numpy(start))
         solution = _minimise(problem, qpos, on_iteration and (lambda step, cost: on_iteration(done + step, cost)))
         return replace(solution, iterations=done + solution.iterations)
 
 
 def _minimise(problem: Problem, qpos: torch.Tensor, on_iteration: Callable[[int, float], None] | None) -> Solution:
-    here, damping, tolerance = problem.at(qpos), 0.1 if problem.ground else 1e-3, problem.config.tolerance
+    here, tolerance = problem.at(qpos), problem.config.tolerance
+    damping = np.full(problem.frames, 0.1 if problem.tracking.ground else 1e-3)
     if not np.isfinite(here.cost):
         raise FileError("the targets of the inverse kinematics are not all finite; look at the recording")
     for iteration in range(problem.config.max_iterations):
-        equations, rejected = problem.normal_equations(here), 0
+        slope, rejected = problem.slope(here), 0
         while True:
-            candidate, gain = problem.step(here, equations, damping)
+            candidate, gain = problem.step(here, slope, damping)
             # what is small only because steps have been refused is no convergence, but there is nothing left to do
             if abs(gain) <= tolerance * here.cost or rejected > _MAX_REJECTED:
                 return Solution(here.qpos.numpy(), iteration, rejected <= 1)
-            if gain > 0 and (there := problem.at(candidate)).cost < here.cost:
+            there = problem.at(candidate)
+            # a step that is too long for some frames need not be so for others
+            worse = around(_over_neighbours(there.costs - here.costs) > 0)
+            damping = np.where(worse, 30.0 * damping, damping)
+            if there.cost < here.cost:
                 break
-            damping, rejected = 30.0 * damping, rejected + 1
-        decrease, here, damping = (here.cost - there.cost) / here.cost, there, max(damping / 10.0, 1e-6)
+            rejected += 1
+        decrease, here = (here.cost - there.cost) / here.cost, there
+        damping = np.where(worse, damping, np.maximum(damping / 10.0, 1e-6))
         if on_iteration is not None:
             on_iteration(iteration + 1, here.cost)
         if decrease < tolerance and rejected <= 1:
             return Solution(here.qpos.numpy(), iteration + 1, True)
     return Solution(here.qpos.numpy(), problem.config.max_iterations, False)
+
+
+def _over_neighbours(costs: Floats) -> Floats:
+    """Sums of `costs (T,)` over each frame and those near it."""
+    return scipy.ndimage.uniform_filter1d(costs, 2 * NEAR + 1, mode="constant")
+
+
+def roughly(config: IKConfig) -> IKConfig:
+    """For a solution that another one starts from."""
+    return replace(config, tolerance=ROUGHLY * config.tolerance)
 
 
 def between(model: MuscleModel, qpos: Floats, frames: int) -> Floats:

@@ -25,6 +25,7 @@ def acceleration_weights(model: MuscleModel, config: IKConfig) -> torch.Tensor:
         weights = [config.shoulder_acceleration if joint_group(n) == "shoulder" else config.acceleration for n in names]
         return torch.tensor(weights, dtype=torch.float64)
     default = torch.from_numpy(model.mj_model.qpos0.copy())[None]
-    slope = Kinematics(model, independent=True)(default).jacobian[0, :, :3]
+    slope = model.couplings.reduce_columns(default, Kinematics(model)(default).jacobian.flatten(1, 2))
+    slope = slope.unflatten(1, (-1, 6))[0, :, :3]
     told = (site_weights(model, config)[:, None, None] * slope.square()).sum((0, 1))
     return config.whole_body_acceleration * _TOLD / (_TOLD + told)

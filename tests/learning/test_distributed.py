@@ -35,17 +35,21 @@ def spy(self, steps):
 
 Rollouts.collect = spy
 kept, metrics = {}, []
-training_step, clip_gradients = PPO.training_step, PPO.clip_gradients
+training_step, optimise, clip_gradients = PPO.training_step, PPO._optimise, torch.nn.utils.clip_grad_norm_
 
 def step(self, rollout, index):
     kept.setdefault("start", {k: v.clone() for k, v in self.state_dict().items()})
     training_step(self, rollout, index)
 
-def clip(self, optimizer, **options):
-    kept.setdefault("gradient", {k: v.grad.clone() for k, v in self.named_parameters() if v.grad is not None})
-    clip_gradients(self, optimizer, **options)
+def update(self, optimizers, minibatch):
+    def clip(weights, norm):
+        kept.setdefault("gradient", {k: v.grad.clone() for k, v in self.named_parameters() if v.grad is not None})
+        return clip_gradients(weights, norm)
 
-PPO.training_step, PPO.clip_gradients = step, clip
+    torch.nn.utils.clip_grad_norm_ = clip
+    return optimise(self, optimizers, minibatch)
+
+PPO.training_step, PPO._optimise = step, update
 
 def note(self, trainer, module, *arguments):
     metrics.append({k: float(v) for k, v in trainer.callback_metrics.items()})

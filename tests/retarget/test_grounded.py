@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 import pytest
 import torch
@@ -43,10 +42,14 @@ def postures(model: MuscleModel, count: int, seed: int = 0) -> torch.Tensor:
     return model.couplings.project_qpos(torch.from_numpy(qpos))
 
 
+def lowest_points(whole: MuscleModel, surface: Surface, qpos: torch.Tensor) -> torch.Tensor:
+    kinematics = Kinematics(whole, surface.bodies, surface.centres)
+    return surface.lowest(*kinematics.points(kinematics.walk(qpos)))
+
+
 def test_the_lowest_point_is_that_of_the_collision_geoms(whole, surface):
     qpos = postures(whole, 20)
-    poses = Kinematics(whole, surface.bodies, surface.centres)(qpos, jacobian=False)
-    heights = surface.heights(poses.position, poses.rotation)
+    heights = lowest_points(whole, surface, qpos)[:, 2].T
     truth, rigid = geom_heights(whole, qpos.numpy(), floor_geoms(whole)), whole.mj_model.body_weldid
     carrier = rigid[whole.mj_model.geom_bodyid[floor_geoms(whole)]]
     assert set(rigid[surface.bodies]) == set(carrier)
@@ -61,22 +64,25 @@ def test_the_lowest_point_is_that_of_the_collision_geoms(whole, surface):
         assert sides == {name[0]}
 
 
-def test_slopes_are_the_derivatives_of_the_heights(whole, surface):
-    qpos, step = postures(whole, 3), 1e-6
-    kinematics = Kinematics(whole, surface.bodies, surface.centres)
-    slopes = surface.slopes(kinematics(qpos))
-    random = np.random.default_rng(1)
+def test_what_a_step_does_to_the_heights_is_foreseen(whole, surface):
+    frames, size = 4, 1e-6
+    qpos, none = postures(whole, frames), np.zeros((frames, len(LIMBS)), dtype=bool)
+    goal = Kinematics(whole)(qpos, jacobian=False)
+    targets = Targets(goal.position.numpy(), rotations.from_matrix(goal.rotation.numpy()))
+    problem = Problem(whole, targets, DT, IKConfig(), ground=Ground(surface, none))
+    tracking, qpos = problem.tracking, problem.admissible(qpos)
+    here, values = problem.at(qpos).pieces[0], tracking.joint_values(qpos)
+    inside = ((values > problem.lower + 1e-4) & (values < problem.upper - 1e-4)) | ~problem.scalar
+    delta = inside * torch.from_numpy(np.random.default_rng(1).normal(size=(frames, problem.n)))
+    moved = [lowest_points(whole, surface, problem.move(qpos, sign * size * delta))[:, 2] for sign in (1.0, -1.0)]
+    expected = (moved[0] - moved[1]) / (2 * size)
 
-    for b in range(len(qpos)):
-        qvel = random.normal(size=whole.mj_model.nv)
-        moved = []
-        for sign in (1.0, -1.0):
-            row = qpos[b].numpy().copy()
-            mujoco.mj_integratePos(whole.mj_model, row, qvel, sign * step)
-            poses = kinematics(torch.from_numpy(row[None]), jacobian=False)
-            moved.append(surface.heights(poses.position, poses.rotation)[0])
-        expected = (moved[0] - moved[1]) / (2 * step)
-        np.testing.assert_allclose(slopes[b] @ torch.from_numpy(qvel), expected, atol=1e-6)
+    screws = tracking.slopes(here).screws
+    rise = tracking.heights_after(here, screws, delta) - here.lowest[:, 2]
+    np.testing.assert_allclose(rise, expected, atol=1e-6)
+    part, frame = torch.ones_like(rise).nonzero(as_tuple=True)
+    slopes = tracking.height_slopes(here, screws, frame, part)
+    np.testing.assert_allclose((slopes * delta[frame]).sum(1), expected.flatten(), atol=1e-6)
 
 
 def test_only_the_lowest_part_of_a_standing_foot_and_what_is_below_the_floor_weighs(surface):
@@ -188,8 +194,8 @@ def test_the_descent_direction_of_a_spinning_body_is_minus_half_the_gradient(who
     config = IKConfig(whole_body_acceleration=1e-6)
     problem = Problem(whole, Targets(targets.position.numpy() + 0.01, turned), DT, config, ground=ground)
     here = problem.at(problem.admissible(torch.from_numpy(qpos)))
-    gradient, random, step = problem.normal_equations(here).gradient, np.random.default_rng(4), 1e-6
-    values = problem._joint_values(here.qpos)
+    gradient, random, step = problem.slope(here).gradient, np.random.default_rng(4), 1e-6
+    values = problem.tracking.joint_values(here.qpos)
     inside = (((values > problem.lower + 1e-4) & (values < problem.upper - 1e-4)) | ~problem.scalar).numpy()
     for _ in range(5):
         along = random.normal(size=(frames, problem.n)) * inside
@@ -198,17 +204,17 @@ def test_the_descent_direction_of_a_spinning_body_is_minus_half_the_gradient(who
         assert (moved[0] - moved[1]) / (2 * step) == pytest.approx(expected, rel=5e-3, abs=1e-5)
 
 
-def test_a_step_that_would_lead_through_the_floor_lands_on_it(whole, soles):
+def test_a_step_that_would_lead_through_the_floor_lands_on_it(whole, surface):
     """All targets are 10 cm below a body that hangs 1 cm above the floor."""
     qpos = np.tile(rest_posture(whole), (3, 1))
     qpos[:, 2] += 0.01 - min(lowest_foot_heights(whole, qpos[:1], foot)[0] for foot in whole.feet)
     poses = Kinematics(whole)(torch.from_numpy(qpos), jacobian=False)
     turned = rotations.from_matrix(poses.rotation.numpy())
     turned[:, [site not in ORIENTED for site in whole.sites]] = np.nan
-    ground = Ground(soles, np.zeros((3, 2), dtype=bool))
+    ground = Ground(surface, np.zeros((3, len(LIMBS)), dtype=bool))
     problem = Problem(whole, Targets(poses.position.numpy() - [0.0, 0.0, 0.1], turned), DT, IKConfig(), ground=ground)
     here = problem.at(problem.admissible(torch.from_numpy(qpos)))
-    there, gain = problem.step(here, problem.normal_equations(here), 1e-4)
+    there, gain = problem.step(here, problem.slope(here), np.full(3, 1e-4))
     assert lowest_foot_heights(whole, there.numpy()).min() > -2e-3
     assert 0 < gain < here.cost
     assert problem.at(there).cost < here.cost

@@ -69,7 +69,8 @@ def observable(model: MuscleModel, qpos: np.ndarray, targets: Targets) -> np.nda
     (W J)'(W J).
     """
     problem = Problem(model, targets, DT, FREE)
-    normal = problem.at(torch.from_numpy(qpos)).hessian.numpy()  # with 1e-9 on the diagonal, of `posture`
+    pieces = [problem.tracking.slopes(piece).hessian for piece in problem.at(torch.from_numpy(qpos)).pieces]
+    normal = torch.cat(pieces).numpy()  # with 1e-9 on the diagonal, of `posture`
     least = 1 / np.sqrt(np.einsum("tii->ti", np.linalg.inv(normal)))
     return least[:, np.isin(model.couplings.independent, model.joint_dofs)] > SEEN
 
@@ -92,7 +93,7 @@ def mirrored(model: MuscleModel, qpos: np.ndarray) -> np.ndarray:
     """The mirror image of postures `(T, nq)` in the plane x = 0; the default posture faces -y."""
     mirror = Mirror.from_model(model.mj_model)
     assert mirror is not None
-    other = np.stack([mirror.posture(model.mj_model, posture) for posture in qpos])
+    other = mirror.qpos(model.mj_model, torch.from_numpy(qpos)).numpy()
     if model.has_free_root:
         home = model.mj_model.qpos0
         other[:, :3] = home[:3] + (qpos[:, :3] - home[:3]) * [-1, 1, 1]

@@ -1,0 +1,87 @@
+"""Time and memory of `musclewarp retarget` against the number of frames (Linux: memory is read from /proc)."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from musclewarp.motion.amass import read_amass
+from musclewarp.references.manifest import scan
+
+
+@dataclass(frozen=True)
+class Run:
+    """One folder, retargeted by one command: what it had, how long it took, and peak resident memory in MB."""
+
+    clips: int
+    frames: int
+    seconds: float
+    first_s: float
+    parent_mb: float
+    worker_mb: float
+
+    @property
+    def frames_per_s(self) -> float:
+        """All of it, from the command to its end."""
+        return self.frames / self.seconds
+
+    @property
+    def steady_frames_per_s(self) -> float:
+        """From the first reference on, without the start of the processes."""
+        return self.frames / (self.seconds - self.first_s)
+
+
+def measure_folder(clips: Sequence[Path], frames: int, model: str, body: str, dt: float, workers: int) -> Run:
+    """Retarget `clips`, repeated until they have so many `frames`, and look on."""
+    counts = [int(read_amass(clip).duration / dt) + 1 for clip in clips]
+    with tempfile.TemporaryDirectory(prefix="retarget-scale-") as place:
+        folder, out = Path(place) / "clips", Path(place) / "references"
+        total = 0
+        for k, (clip, count) in enumerate(itertools.cycle(zip(clips, counts, strict=True))):
+            if total >= frames:
+                break
+            link = folder / f"{k // len(clips):04d}" / clip.name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(clip.resolve())
+            total += count
+        command = [sys.executable, "-m", "musclewarp.cli", "retarget", str(folder), "--model", model, "--body", body]
+        command += ["--dt", str(dt), "--workers", str(workers), "--out", str(out)]
+        started, first, peaks = time.perf_counter(), None, dict[int, float]()
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+            while process.poll() is None:
+                time.sleep(0.2)
+                peaks |= {pid: peak for pid in (process.pid, *_children(process.pid)) if (peak := _peak_mb(pid))}
+                if first is None and any(out.rglob("*.safetensors")):
+                    first = time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            if process.returncode:
+                assert process.stderr is not None
+                raise SystemExit(f"{' '.join(command)} failed: {process.stderr.read()[-2000:]}")
+        done = scan(out).values()
+        parent = peaks.pop(process.pid, 0.0)
+        return Run(
+            len(done), sum(e.num_frames for e in done), seconds, first or 0.0, parent, max(peaks.values(), default=0.0)
+        )
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _peak_mb(pid: int) -> float | None:
+    """Largest resident memory so far; None of a process that has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return None
+    line = next((line for line in status.splitlines() if line.startswith("VmHWM")), None)
+    return None if line is None else int(line.split()[1]) / 1024
