@@ -16,6 +16,7 @@ import torch
 if TYPE_CHECKING:
     from musclewarp.models.model import MuscleModel
 
+_AT_ONCE = 128  # postures: their links stay in the cache
 _FREE, _SLIDE = mujoco.mjtJoint.mjJNT_FREE.value, mujoco.mjtJoint.mjJNT_SLIDE.value
 
 
@@ -137,10 +138,13 @@ class Kinematics:
 
     def __call__(self, qpos: torch.Tensor, jacobian: bool = True) -> SitePoses:
         """Poses at `qpos (B, nq)`, float64; the Jacobian is empty unless asked for."""
-        links = self.walk(qpos)
-        position, rotation = self.points(links)
-        slopes = self._jacobian(position, self.screws(links)) if jacobian else torch.empty(0)
-        return SitePoses(position.permute(2, 0, 1).contiguous(), rotation.permute(3, 0, 1, 2).contiguous(), slopes)
+        parts = []
+        for some in qpos.split(_AT_ONCE if self.device.type == "cpu" else max(len(qpos), 1)):
+            links = self.walk(some)
+            position, rotation = self.points(links)
+            slopes = self._jacobian(position, self.screws(links)) if jacobian else torch.empty(0)
+            parts.append((position.permute(2, 0, 1), rotation.permute(3, 0, 1, 2), slopes))
+        return SitePoses(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def walk(self, qpos: torch.Tensor) -> torch.Tensor:
         """Rotations and places of all links in the world `(L, 3, 4, B)` at `qpos (B, nq)`."""

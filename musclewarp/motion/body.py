@@ -126,7 +126,7 @@ class Body:
         with torch.no_grad():  # the joints alone, as the layer itself places them, without its thousands of vertices
             rest = self._all_rest_joints(torch.from_numpy(shape)[None]).expand(motion.num_frames, -1, -1)
             turned = torch.from_numpy(matrices)
-            places, _ = batch_rigid_transform(turned, rest, self.module.parents, torch.float64)  # pyright: ignore[reportArgumentType] (a NewType there)
+            places, _ = batch_rigid_transform(turned, rest, self.module.parents, torch.float64)  # pyright: ignore
         positions = places[:, self._joints].numpy() + motion.translation[:, None]
         return JointTrajectory(positions, _orientations(motion.rotations), motion.fps)
 

@@ -77,10 +77,6 @@ class Surface:
         some._keep(parts)
         return some
 
-    def heights(self, position: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
-        """Of the lowest point of each `(B, P)` m, from the centres' positions and the bodies' rotations."""
-        return position[..., 2] - (rotation[..., 2:, :] @ self._shape).squeeze(-2).norm(dim=-1)
-
     def lowest(self, position: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
         """The lowest point of each `(P, 3, B)` m, from the places of centres `(P, 3, B)` and rotations of bodies."""
         axes = (rotation[:, :, :, None] * self._shape[:, None, :, :, None]).sum(2)

@@ -39,8 +39,8 @@ def solve_grounded(
     surface, stance, feet = Surface(model), contacts.limbs, len(model.feet)
     config = config or IKConfig()
     rough = solve(model, targets.at(EVERY_STRIDE), STRIDE * dt, roughly(config), on_iteration)
-    poses = Kinematics(model, surface.bodies, surface.centres)(torch.from_numpy(rough.qpos), jacobian=False)
-    heights = surface.heights(poses.position, poses.rotation).numpy()
+    kinematics = Kinematics(model, surface.bodies, surface.centres)
+    heights = surface.lowest(*kinematics.points(kinematics.walk(torch.from_numpy(rough.qpos))))[:, 2].T.numpy()
     lowest = np.stack([heights[:, surface.limb == limb].min(axis=1, initial=np.inf) for limb in range(len(LIMBS))], 1)
     stands = stance[EVERY_STRIDE, :feet]
     standing = (

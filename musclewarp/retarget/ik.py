@@ -104,12 +104,11 @@ def _minimise(problem: Problem, qpos: torch.Tensor, on_iteration: Callable[[int,
             there = problem.at(candidate)
             # a step that is too long for some frames need not be so for others
             worse = around(_over_neighbours(there.costs - here.costs) > 0)
-            damping = np.where(worse, 30.0 * damping, damping)
             if there.cost < here.cost:
                 break
-            rejected += 1
+            damping, rejected = np.where(worse | ~worse.any(), 30.0 * damping, damping), rejected + 1
         decrease, here = (here.cost - there.cost) / here.cost, there
-        damping = np.where(worse, damping, np.maximum(damping / 10.0, 1e-6))
+        damping = np.where(worse, 30.0 * damping, np.maximum(damping / 10.0, 1e-6))
         if on_iteration is not None:
             on_iteration(iteration + 1, here.cost)
         if decrease < tolerance and rejected <= 1:

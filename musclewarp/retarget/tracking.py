@@ -61,15 +61,15 @@ class Tracking:
         self.goal_rotation = rotations.to_matrix(targets.rotations[:, self.oriented])
         part = [site.removeprefix("left_").removeprefix("right_") for site in model.sites]
         sites, frames = len(part), self.goal.shape[-1]
+        rotation = [config.rotation.get(part[site], 0.0) for site in self.oriented]
         self.weight = site_weights(model, config)[:, None, None].repeat(1, 3, frames)
+        self.turn_weight = torch.tensor(rotation, dtype=torch.float64)
         for limb, stands in enumerate(ground.stance.T if ground else ()):
             for site in limb_sites(model, limb):
                 self.weight[site, :2, stands] *= config.standing
-        self.turn_weight = torch.tensor([config.rotation.get(part[s], 0.0) for s in self.oriented]).double()
-        springs = torch.zeros(sites, 6, 6, 1, dtype=torch.float64)
+        self.turn_springs = torch.zeros(sites, 6, 6, 1, dtype=torch.float64)
         for axis in range(3):
-            springs[self.oriented, axis, axis, 0] = self.turn_weight
-        self.turn_springs = springs
+            self.turn_springs[self.oriented, axis, axis, 0] = self.turn_weight
         self.rest = torch.from_numpy(rest_posture(model))
         # the rest posture says nothing about where the person is
         self.scalar = torch.from_numpy(np.isin(model.couplings.independent, model.joint_dofs))

@@ -21,10 +21,10 @@ DT = 0.02
 
 @pytest.fixture(scope="module")
 def swing(arms: MuscleModel) -> Targets:
-    """Where the sites would be if both hanging arms swung forth and back past the thorax, 1.6 times a second."""
+    """Where the sites would be if both hanging arms swung forth and back past the thorax, 2.5 times a second."""
     m, frames = arms.mj_model, 60
     qpos = np.tile(rest_posture(arms), (frames, 1))
-    phase = np.sin(2 * np.pi * 1.6 * DT * np.arange(frames))
+    phase = np.sin(2 * np.pi * 2.5 * DT * np.arange(frames))
     for side in ("r", "l"):
         plane, elevation = (m.joint(f"{name}_{side}").qposadr[0] for name in ("elv_angle", "shoulder_elv"))
         qpos[:, plane] = np.where(phase > 0, 1.5, -1.5)  # the plane turns over at once where the arm hangs
