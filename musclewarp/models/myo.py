@@ -67,7 +67,7 @@ FULL_BODY = Layout(
 
 
 def load_spec(name: str) -> mujoco.MjSpec:
-    """The editable model of `name` as musclemimic-models has it ("bimanual", "myofullbody"), but for `_lighten_phantoms`."""
+    """The editable model of `name` ("bimanual", "myofullbody") from musclemimic-models, with lighter phantoms."""
     spec = mujoco.MjSpec.from_file(str(musclemimic_models.get_xml_path(name)))
     _lighten_phantoms(spec)
     return spec
