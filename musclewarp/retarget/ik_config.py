@@ -29,8 +29,8 @@ class IKConfig:
         whole_body_acceleration: weight of squared joint acceleration in rad²/s⁴, for a model with a free root, of what
             the targets say nothing about; less of the others (`retarget.smoothness`).
         acceleration: the same for a model with a fixed root.
-        shoulder_acceleration: the same for its shoulders, whose joints carry twenty times the inertia of an elbow, and
-            turn fast for nothing where an arm hangs down (its elevation plane is then undefined).
+        shoulder_acceleration: the same for its shoulders, which turn fast for nothing where an arm hangs down (its
+            elevation plane is then undefined).
         standing: factor on the position weights of a foot's ankle and toes while it stands.
         stance: weight of the squared height in m² of the lowest point of a foot that stands.
         penetration: weight of the squared depth in m² of each part of the feet below 0.5 mm above the floor.
