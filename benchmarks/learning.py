@@ -15,6 +15,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,10 @@ from musclewarp.evaluation.evaluator import policy_controller, run_trials
 from musclewarp.evaluation.metrics import summarize
 from musclewarp.learning import PPO, Policy, PPOConfig
 from musclewarp.learning.policy import parse_config
+from musclewarp.references.library import find_references
 
 Row = dict[str, Any]
-CHOICES: dict[str, dict[str, Any]] = {  # against the defaults; "env" is the task's part
+CHOICES: dict[str, dict[str, Any]] = {  # against the defaults
     "default": {},
     "beta": {"distribution": "beta"},
     "learned_std": {"learn_std": True},
@@ -82,13 +84,11 @@ class Curve(lightning.Callback):
 
 def train(env: EnvConfig, choice: Mapping[str, Any], seed: int, frames: int, every: int) -> Row:
     """One training; its curve, and when the error first was `TARGET`."""
-    changes = dict(choice)
-    env = dataclasses.replace(env, **changes.pop("env", {}))
     lightning.seed_everything(seed, verbose=False)
     curve = Curve(every)
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", callbacks=[curve], **quiet)
-    trainer.fit(PPO(env, dataclasses.replace(PPOConfig(total_frames=frames), **changes)))
+    trainer.fit(PPO(env, dataclasses.replace(PPOConfig(total_frames=frames), **choice)))
     reached = next(((f, s / 60) for f, s, error in curve.points if error <= TARGET), (None, None))
     return {
         "points": curve.points,
@@ -100,7 +100,7 @@ def train(env: EnvConfig, choice: Mapping[str, Any], seed: int, frames: int, eve
 
 def key_of(row: Row) -> tuple[Any, ...]:
     """What makes a row another experiment."""
-    return row["choice"], row["seed"], row["references"], row["total_frames"]
+    return tuple(row[key] for key in ("choice", "seed", "references", "clips", "env", "total_frames"))
 
 
 def print_table(rows: Iterable[Row]) -> None:
@@ -169,10 +169,12 @@ def main() -> None:
     lines = arguments.json.read_text().splitlines() if arguments.json and arguments.json.exists() else []
     rows = [json.loads(line) for line in lines]
     known = {key_of(row) for row in rows}
+    clips = {path.stem: sha256(path.read_bytes()).hexdigest()[:12] for path in find_references(arguments.references)}
+    clips = " ".join(f"{name}:{digest}" for name, digest in sorted(clips.items()))
     for seed in arguments.seeds:
         for choice in arguments.only:
             row: Row = {"choice": choice, "seed": seed, "references": Path(arguments.references).name}
-            row |= {"total_frames": arguments.frames, "torch": version("torch"), "env": arguments.env}
+            row |= {"total_frames": arguments.frames, "torch": version("torch"), "env": arguments.env, "clips": clips}
             if key_of(row) in known:
                 continue
             row |= train(env, CHOICES[choice], seed, arguments.frames, arguments.every)

@@ -21,14 +21,14 @@ from rich.table import Table
 
 from musclewarp.engines import make_engine
 from musclewarp.engines.health import check_dump_model, load_dump, replay, varied_fields
-from musclewarp.errors import FileError
+from musclewarp.errors import ConfigError, FileError
 from musclewarp.evaluation.evaluator import evaluate
 from musclewarp.evaluation.trial import SUFFIX as TRIAL_SUFFIX
 from musclewarp.evaluation.trial import Trial
 from musclewarp.files import write_text
 from musclewarp.learning.policy import load_policy
 from musclewarp.models import MuscleModel, PhysicsConfig, load_model, load_named
-from musclewarp.references.library import load_library
+from musclewarp.references.library import ReferenceLibrary, load_library
 from musclewarp.references.loop import cut_loop
 from musclewarp.references.reference import SUFFIX, Reference
 from musclewarp.retarget.folder import Settings
@@ -87,9 +87,16 @@ def evaluate_policy(
             f"{policy_path}: learned on another version of '{model.name}' ({policy.model_hash[:8]}, this one is "
             f"{model.hash[:8]}); its numbers would mean nothing. Install the musclemimic-models it was trained with."
         )
-    device = "cuda" if engine in ("auto", "warp") and torch.cuda.is_available() else "cpu"
-    policy.actor.to(device)
-    library = load_library(list(references) if references else config.references, model, device)
+
+    def load_for(engine: str) -> ReferenceLibrary:
+        device = "cuda" if engine in ("auto", "warp") and torch.cuda.is_available() else "cpu"
+        return load_library(list(references) if references else config.references, model, device)
+
+    if other_engine not in (None, "native", "warp"):
+        raise ConfigError(f"--compare-engine is '{other_engine}'; choose native or warp")
+    library = load_for(engine)
+    policy.actor.to(library.device)
+    other = (other_engine, load_for(other_engine)) if other_engine else None
     with Progress(console=Console(stderr=True), transient=True) as progress:
         tasks: dict[str, object] = {}
 
@@ -98,12 +105,13 @@ def evaluate_policy(
                 tasks[name] = progress.add_task(name.replace("_", " "), total=total)
             progress.update(tasks[name], completed=done)  # type: ignore[arg-type]
 
-        result, trials = evaluate(policy, model, library, on_step, seconds, episodes, other_engine)
+        result, trials = evaluate(policy, model, library, on_step, seconds, episodes, other)
     print_summary(result)
     if trials_folder is not None:
-        for group in trials.values():
-            for trial in group:
-                trial.save(trials_folder / f"{trial.clip}.{trial.controller}{TRIAL_SUFFIX}")
+        for name, group in trials.items():
+            for number, trial in enumerate(group):
+                who = f"episode_{number:03d}" if name == "episodes" else trial.controller
+                trial.save(trials_folder / f"{trial.clip}.{who}{TRIAL_SUFFIX}")
     if json_path is not None:
         write_text(json_path, json.dumps(result, indent=2, allow_nan=False) + "\n")
     if video_path is not None:

@@ -23,5 +23,9 @@ class SimulationError(MusclewarpError):
     """Worlds left the finite numbers, or the simulator's buffers overflowed, too often."""
 
 
+class TrainingError(MusclewarpError):
+    """Learning left the finite numbers."""
+
+
 class SignalError(MusclewarpError):
     """A recorded signal is not finite, too short, too slowly sampled or of the wrong shape for what was asked."""

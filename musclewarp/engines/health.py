@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -125,20 +125,23 @@ class Quarantine:
         counts = zip(self.engine.fault_kinds, self.faults.tolist(), strict=True)
         return {kind: count for kind, count in counts if count}
 
-    def check(self) -> None:
+    def check(self, total: Callable[[torch.Tensor], torch.Tensor] = lambda count: count) -> None:
         """Stop a run in which too much goes wrong; call it between rollouts, for it reads the device.
+
+        `total` sums a count over all processes, so that they stop together.
 
         Raises:
             SimulationError: the quarantined share of world-steps passed the limit.
         """
         self.dump()
-        count = int(self.count)
-        if self.world_steps >= _MIN_STEPS and count > self.max_fraction * self.world_steps:
+        steps = torch.full_like(self.count, self.world_steps)
+        count, steps = total(torch.stack((self.count, steps))).tolist()
+        if steps >= _MIN_STEPS and count > self.max_fraction * steps:
             where = f"; the first are in {self.folder}, see them with: musclewarp replay FILE" if self._dumped else ""
             kinds = {kind: n for kind, n in self.summary().items() if kind != "unconverged"}
             commonest = max(kinds, key=lambda kind: kinds[kind], default="not_finite")
             raise SimulationError(
-                f"{count} of {self.world_steps} world-steps left the finite numbers or overflowed "
+                f"{count} of {steps} world-steps left the finite numbers or overflowed "
                 f"(limit {self.max_fraction:.2%}), most by '{commonest}'{where}. {_REMEDIES.get(commonest, '')}".strip()
             )
 

@@ -71,8 +71,9 @@ def policy_controller(policy: Policy) -> Controller:
 
     @torch.no_grad()
     def act(observation: torch.Tensor) -> torch.Tensor:
+        seen = TensorDict({"observation": observation.to(policy.device)}, batch_size=len(observation))
         with set_exploration_type(ExplorationType.DETERMINISTIC):
-            return policy.actor(TensorDict({"observation": observation}, batch_size=len(observation)))["action"]
+            return policy.actor(seen)["action"].to(observation.device)
 
     return act
 
@@ -116,8 +117,10 @@ def run_trials(
     trials: list[Trial] = []
     batches = torch.arange(len(starts)).split(_LARGEST_BATCH)
     total, done = sum(int(counts[batch].max()) - 1 for batch in batches), 0
-    for batch in batches:
-        env = ImitationEnv(unlimited, library.device, model=model, library=library, worlds=len(batch), seed=seed)
+    for number, batch in enumerate(batches):
+        env = ImitationEnv(
+            unlimited, library.device, model=model, library=library, worlds=len(batch), seed=seed + number
+        )
         recorder = _Recorder(env, SuccessRule.of(model))
         current = env.reset_to(clips[batch], frames[batch])
         recorder.record()
@@ -147,6 +150,7 @@ class _Recorder:
         self.env, self.rule = env, rule
         self.rows: list[dict[str, torch.Tensor]] = []
         self.failed: list[torch.Tensor] = []
+        self.broken: list[torch.Tensor] = []
 
     def record(self) -> None:
         env, state, target = self.env, self.env.state, self.env.target
@@ -182,12 +186,14 @@ class _Recorder:
         }
         self.rows.append({key: value.clone() for key, value in values.items()})
         self.failed.append(self.rule.failed(env.model, state, target) | broken)
+        self.broken.append(broken.clone())
 
     def trial(self, world: int, controller: str, frames: int, start: int) -> Trial:
         """The first of the recorded frames of one world, which began at the frame `start` of its clip."""
         env, model = self.env, self.env.model
         clip = int(env.clip[world])
         failed = torch.stack(self.failed)[:frames, world].cpu().numpy()
+        broken = bool(torch.stack(self.broken)[:frames, world].any())
         return Trial(
             clip=env.library.names[clip],
             controller=controller,
@@ -202,7 +208,7 @@ class _Recorder:
             arrays={
                 key: np.stack([row[key][world].cpu().numpy() for row in self.rows[:frames]]) for key in self.rows[0]
             },
-            source={"engine": type(env.engine).__name__, "start": start},
+            source={"engine": type(env.engine).__name__, "start": start, "broken": broken},
         )
 
 
@@ -213,15 +219,16 @@ def evaluate(
     on_step: Callable[[str, int, int], None] | None = None,
     seconds: float | None = None,
     episodes: int = 0,
-    other_engine: str | None = None,
+    other: tuple[str, ReferenceLibrary] | None = None,
 ) -> tuple[dict[str, object], dict[str, list[Trial]]]:
     """A policy's numbers beside those of doing nothing and of not having learned; loops for `seconds` or one cycle.
 
     With `episodes`, so many of the policy's from random frames, too: loops for `seconds`, 20 by default. With
-    `other_engine`, the policy's clips on that one, too.
+    `other`, an engine and the library on its device, the policy's clips on that one, too.
 
     Returns:
-        What `--json` writes, and the trials by controller: "policy", "untrained", "zero_excitation". Each summary
+        What `--json` writes, and the trials by controller, "policy", "untrained", "zero_excitation", and those of
+        the policy's "episodes". Each summary
         is `evaluation.metrics.summarize`; "clips" has one for each clip of the policy, with its "name", and
         "episodes" the one of those from random frames, "other_engine" that on another engine, which it names.
     """
@@ -246,9 +253,10 @@ def evaluate(
         config, acting = controllers["policy"]
         trials["episodes"] = run_trials(config, model, library, acting, "policy", report("episodes"), length, starts)
         result["episodes"] = {"number": episodes, "seconds": length, **summarize(trials["episodes"])}
-    if other_engine is not None:
+    if other is not None:
+        engine, there = other
         config, acting = controllers["policy"]
-        config = dataclasses.replace(config, engine=other_engine)
-        again = run_trials(config, model, library, acting, "policy", report(f"policy on {other_engine}"), seconds)
-        result["other_engine"] = {"engine": other_engine, **summarize(again)}
+        config = dataclasses.replace(config, engine=engine)
+        again = run_trials(config, model, there, acting, "policy", report(f"policy on {engine}"), seconds)
+        result["other_engine"] = {"engine": engine, **summarize(again)}
     return result, trials

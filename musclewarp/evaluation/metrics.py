@@ -58,7 +58,8 @@ def summarize(trials: Sequence[Trial]) -> dict[str, object]:
 
     - `success`: share of trials without a failure;
     - `frame_coverage`: frames before the first failure over all frames; `survival_s`: the mean of their time;
-    - `early_termination`: share of trials in which a frame passes a published threshold, `EARLY`;
+    - `early_termination`: share of trials in which a frame passes a published threshold, `EARLY`, or the simulation
+      broke;
     - `survived`: the errors over the frames before the first failure; None when there are none;
     - `intervals`: low and high end of the 95 % interval of these and of each error, from 2,000 bootstrap samples of
       trials (percentiles; frames of a trial are not independent); None for a single trial.
@@ -68,8 +69,8 @@ def summarize(trials: Sequence[Trial]) -> dict[str, object]:
     totals = {  # of each trial, what is added up, and what that is divided by
         "success": [(trial.success, 1) for trial in trials],
         "frame_coverage": [(trial.survived, trial.num_frames) for trial in trials],
-        "survival_s": [(trial.survived * trial.dt, 1) for trial in trials],
-        "early_termination": [(any((curve[key] > bar).any() for key, bar in EARLY.items()), 1) for curve in curves],
+        "survival_s": [(min(trial.survived, trial.num_frames - 1) * trial.dt, 1) for trial in trials],
+        "early_termination": [(_ends_early(trial, curve), 1) for trial, curve in zip(trials, curves, strict=True)],
         **{key: [(curve[key].sum(dtype=np.float64), len(curve[key])) for curve in curves] for key in curves[0]},
     }
     draws = np.random.default_rng(0).integers(len(trials), size=(2000, len(trials)))
@@ -86,6 +87,10 @@ def summarize(trials: Sequence[Trial]) -> dict[str, object]:
         "survived": survived if sum(map(np.sum, alive)) else None,
         "intervals": intervals if len(trials) > 1 else None,
     }
+
+
+def _ends_early(trial: Trial, curves: dict[str, Floats]) -> bool:
+    return bool(trial.source.get("broken")) or any((curves[key] > bar).any() for key, bar in EARLY.items())
 
 
 def _mean(curve: Floats) -> Floats:

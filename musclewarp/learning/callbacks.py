@@ -140,9 +140,9 @@ class Checkpoints(lightning.Callback):
         assert isinstance(pl_module, PPO)
         if not trainer.is_global_zero:
             return
+        self._rewards.append(float(trainer.callback_metrics["reward"]))
         # Lightning has no public name for what `Trainer.save_checkpoint` writes
         self._state = copy.deepcopy(trainer._checkpoint_connector.dump_checkpoint(False))  # pyright: ignore[reportPrivateUsage]
-        self._rewards.append(float(trainer.callback_metrics["reward"]))
         every = self.config.frames
         late = time.monotonic() - self._saved_at >= 60 * self.config.minutes
         if late or (every and pl_module.frames // every > self._written // every):

@@ -48,14 +48,14 @@ class PPOConfig:
         hidden: widths of the actor's and of the critic's layers.
         residual: hidden layers of equal width add to what goes in.
         compile: compile the networks (`torch.compile`): pays on a GPU, not on a CPU.
-        initial_excitation: mean excitation before learning, where the reference has no activations.
+        initial_excitation: mean excitation before learning, without "reference_activation" in the observation.
         reflex: gain of the stretch reflex before learning, see `networks.ExcitationHead`.
         distribution: of excitations, "logit_normal" or "beta".
         initial_std, final_std: exploration in logits, or in joint offsets, at the start and at `total_frames`, if
             `learn_std` is off.
         learn_std: let PPO change the exploration instead.
         noise_correlation: share of the exploration's variance, in [0, 1), that muscles have in common as far as the
-            network's last layer moves them together, see `networks.ExcitationHead`.
+            network's last layer moves them together, see `PolicyHead.mixing`.
         noise_memory: s in which exploration forgets its past (a first-order autoregressive process); 0 is white noise.
     """
 
@@ -119,4 +119,7 @@ class PPOConfig:
         if self.distribution == "beta":
             for name in ("noise_correlation", "noise_memory"):
                 require(name, getattr(self, name) == 0, "be 0 with ppo.distribution beta, whose excitations have none")
-            require("initial_std", self.initial_std < 1, "be below 1 with ppo.distribution beta")
+            for name in ("initial_std", "final_std"):
+                require(name, getattr(self, name) < 1, "be below 1 with ppo.distribution beta, for one peak")
+            require("learn_std", not self.learn_std, "be false with ppo.distribution beta, for one peak")
+        require("optimizer", self.optimizer != "muon" or len(self.hidden) > 1, "be adamw: one layer has no inner one")

@@ -22,3 +22,11 @@ def all_reduce_sum(value: torch.Tensor) -> torch.Tensor:
 def all_reduce_mean(value: torch.Tensor) -> torch.Tensor:
     """The mean of `value` over all ranks, on every rank."""
     return all_reduce_sum(value) / world_size()
+
+
+def all_reduce_max(value: torch.Tensor) -> torch.Tensor:
+    """The largest `value` of all ranks, on every rank."""
+    if world_size() > 1:
+        value = value.clone()
+        dist.all_reduce(value, dist.ReduceOp.MAX)
+    return value

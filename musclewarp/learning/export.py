@@ -43,12 +43,11 @@ class DeterministicPolicy(nn.Module):
 
     def __init__(self, policy: Policy) -> None:
         super().__init__()
-        network, sampler = policy.actor.module[0], policy.actor.module[-1]
-        self.head, self.distribution = network.module, sampler.distribution_class
+        self.head = policy.actor.module[0].module
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
         """The action."""
-        return self.distribution(*self.head(observation)).deterministic_sample
+        return self.head.deterministic(self.head(observation)[0])
 
 
 def export_policy(source: str | Path, kind: str, out: str | Path) -> float | None:
@@ -113,9 +112,9 @@ def make_card(policy: Policy, source: Path) -> dict[str, Any]:
             f"{source}: learned on another version of '{model.name}' ({policy.model_hash[:8]}, this one is "
             f"{model.hash[:8]}); install the musclemimic-models it was trained with"
         )
-    terms, actions = _sizes(config, model)
+    terms = _sizes(config, model)
     muscles, joints = list(model.muscles.index), [model.dof_names[dof] for dof in model.joint_dofs]
-    excitations = actions == len(muscles)
+    excitations = config.control.mode == "excitations"
     return {
         "model": model.name,
         "model_hash": policy.model_hash,
@@ -180,13 +179,13 @@ def _write_onnx(program: torch.export.ExportedProgram, out: Path, card: str) -> 
     return acts
 
 
-def _sizes(config: EnvConfig, model: MuscleModel) -> tuple[dict[str, int], int]:
+def _sizes(config: EnvConfig, model: MuscleModel) -> dict[str, int]:
     """Sizes of the observation's terms, and of the action: of a world in which the model stands still."""
     rest = make_reference(model, np.tile(model.mj_model.qpos0, (2, 1)), model.physics.control_dt, "rest")
     config = dataclasses.replace(config, engine="native", dump_folder="")
     env = ImitationEnv(config, model=model, library=ReferenceLibrary([rest], model), worlds=1)
     columns = {name: env.observation_columns(name) for name in config.observations}
-    return {name: column.stop - column.start for name, column in columns.items()}, env.action_spec.shape[-1]
+    return {name: column.stop - column.start for name, column in columns.items()}
 
 
 def _references(policy: Policy) -> list[dict[str, str]]:

@@ -74,6 +74,10 @@ class PolicyHead(nn.Module, ABC):
         """The distribution of actions."""
 
     @abstractmethod
+    def deterministic(self, loc: torch.Tensor) -> torch.Tensor:
+        """The action `(..., A)` without exploration."""
+
+    @abstractmethod
     def unsquashed(self, action: torch.Tensor) -> torch.Tensor:
         """`action (..., A)` in the space of `loc`."""
 
@@ -95,6 +99,11 @@ class PolicyHead(nn.Module, ABC):
         """
         return self.unsquashed(action) - loc + self.kept * noise
 
+    def first_noise(self, shape: Sequence[int]) -> torch.Tensor:
+        """Noise `(*shape, A)` to begin an episode with, as if it had gone on for ever."""
+        noise, mixing = torch.randn(*shape, len(self.log_std), device=self.log_std.device), self.mixing()
+        return self.log_std.exp() * (noise if mixing is None else noise @ mixing.T)
+
     def mixing(self) -> torch.Tensor | None:
         """Cholesky factor `(A, A)` of the noise's correlations, (1 - c) 1 + c W W^T; None if c, its share, is 0.
 
@@ -107,7 +116,8 @@ class PolicyHead(nn.Module, ABC):
         assert isinstance(last, nn.Linear)
         rows = nn.functional.normalize(last.weight, dim=1)
         alone = torch.eye(len(rows), dtype=rows.dtype, device=rows.device)
-        return torch.linalg.cholesky((1 - share) * alone + share * rows @ rows.T)
+        # unlike `cholesky`, this does not wait for a GPU to say that it went well
+        return torch.linalg.cholesky_ex((1 - share) * alone + share * rows @ rows.T).L
 
 
 class ExcitationHead(PolicyHead):
@@ -146,8 +156,11 @@ class ExcitationHead(PolicyHead):
 
     def before(self, observation: torch.Tensor) -> torch.Tensor:
         """Logits `(..., M)` of the reference's activation and the stretch reflex."""
-        columns, rest = self.columns, torch.tensor(self.config.initial_excitation, device=observation.device)
-        excitation = observation[..., columns["reference_activation"]] if "reference_activation" in columns else rest
+        columns = self.columns
+        if "reference_activation" in columns:
+            excitation = observation[..., columns["reference_activation"]]
+        else:
+            excitation = observation.new_full((), self.config.initial_excitation)
         for name, gain in self.gains.items():
             excitation = excitation + gain * observation[..., columns[name]]
         return torch.logit(excitation, eps=0.02)
@@ -157,6 +170,10 @@ class ExcitationHead(PolicyHead):
         if self.config.distribution == "beta":
             return BetaExcitation(loc, scale)
         return LogitNormal(loc, scale, self.mixing())
+
+    def deterministic(self, loc: torch.Tensor) -> torch.Tensor:
+        """Their sigmoid: the median of logit-normals, the mean of Betas."""
+        return torch.sigmoid(loc)
 
     def unsquashed(self, action: torch.Tensor) -> torch.Tensor:
         """Logits of excitations."""
@@ -182,6 +199,10 @@ class TargetHead(PolicyHead):
     def density(self, loc: torch.Tensor, scale: torch.Tensor) -> Distribution:
         """Gaussian."""
         return gaussian(loc, scale, self.mixing())
+
+    def deterministic(self, loc: torch.Tensor) -> torch.Tensor:
+        """Themselves."""
+        return loc
 
     def unsquashed(self, action: torch.Tensor) -> torch.Tensor:
         """Themselves."""

@@ -45,6 +45,11 @@ class Policy:
     frames: int
     clips: Sequence[str] = ()
 
+    @property
+    def device(self) -> torch.device:
+        """Where the actor is."""
+        return next(self.actor.parameters()).device
+
     def untrained(self, seed: int = 0) -> Policy:
         """The same policy before learning, with the observation statistics of this one."""
         weights = self.actor.state_dict()
@@ -54,7 +59,7 @@ class Policy:
             module.build(**self.sizes)
         statistics = {key: value for key, value in weights.items() if "normalizer" in key}
         module.actor.load_state_dict(statistics, strict=False)
-        return replace(self, actor=module.actor.eval(), frames=0)
+        return replace(self, actor=module.actor.eval().to(self.device), frames=0)
 
     def save(self, path: str | Path) -> Path:
         """Write to a safetensors file: weights, observation statistics, and a JSON header with the configs."""

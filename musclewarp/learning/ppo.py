@@ -17,11 +17,11 @@ from torchrl.objectives import ClipPPOLoss
 
 from musclewarp.envs import EnvConfig, ImitationEnv
 from musclewarp.envs.symmetry import Symmetry
-from musclewarp.errors import ConfigError, FileError
+from musclewarp.errors import ConfigError, FileError, TrainingError
 from musclewarp.learning.advantages import gae
 from musclewarp.learning.checkpoints import VERSION, own_part, software
 from musclewarp.learning.config import PPOConfig
-from musclewarp.learning.distributed import all_reduce_mean, all_reduce_sum, world_size
+from musclewarp.learning.distributed import all_reduce_max, all_reduce_mean, all_reduce_sum, world_size
 from musclewarp.learning.networks import ExcitationHead, TargetHead, ValueHead, make_actor, make_critic, make_explorer
 from musclewarp.learning.normalization import ObservationNormalizer
 from musclewarp.learning.optimizers import make_optimizers
@@ -76,7 +76,14 @@ class PPO(lightning.LightningModule):
             self.symmetry = Symmetry(env.model, self.env_config).to(self.device)
         per_update = env.batch_size[0] * self.config.horizon * world_size()
         updates = math.ceil(self.config.total_frames / per_update)
-        self.rollouts = Rollouts(env, self.explorer, self.config.horizon, updates, self._exhausted)
+        self.rollouts = Rollouts(
+            env,
+            self.explorer,
+            self.config.horizon,
+            updates,
+            self._exhausted,
+            self.head.first_noise if self.head.kept else None,
+        )
 
     def build(self, observations: int, muscles: int, columns: Mapping[str, int], critic_observations: int = 0) -> None:
         """Make the networks.
@@ -161,6 +168,7 @@ class PPO(lightning.LightningModule):
         optimizers = made if isinstance(made, list) else [made]
         self._estimate_advantages(rollout)
         samples = rollout.exclude("next").reshape(-1)
+        own = samples  # what the policy drew: images would tell of its asymmetry, not of its change
         if self.config.symmetry == "augment":
             samples = torch.cat((samples, self._image(samples)))
         losses, kl, epochs = [], torch.zeros(()), 0
@@ -169,15 +177,21 @@ class PPO(lightning.LightningModule):
                 losses.append(self._optimise(optimizers, samples[indices]))
             epochs += 1
             if self.config.kl_stop or epochs == self.config.epochs:
-                kl = self._policy_change(samples)
+                kl = self._policy_change(own)
+        means = torch.stack(losses).mean(0)
+        if not means.isfinite().all():
+            raise TrainingError(
+                f"update {self.updates + 1} is not finite; what was learned before it is saved: go on with smaller "
+                "ppo.learning_rate_bounds or ppo.max_grad_norm"
+            )
         self._steer(optimizers, float(kl))
         for name, normalizer in self.normalizers.items():
             normalizer.update(rollout[name])
         self.frames += rollout.numel() * world_size()
         self.updates += 1
         self._schedule_std()
-        self._report(rollout, torch.stack(losses).mean(0), kl, epochs, optimizers[0].param_groups[0]["lr"])
-        self.env.quarantine.check()
+        self._report(rollout, means, kl, epochs, optimizers[0].param_groups[0]["lr"])
+        self.env.quarantine.check(all_reduce_sum)
 
     def _changed_enough(self, kl: torch.Tensor) -> bool:
         return 0 < self.config.kl_stop * self._kl_target < float(kl)
@@ -193,10 +207,10 @@ class PPO(lightning.LightningModule):
             optimizer.zero_grad()
         self.manual_backward(total)
         weights = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
-        nn.utils.clip_grad_norm_(weights, self.config.max_grad_norm)
+        norm = nn.utils.clip_grad_norm_(weights, self.config.max_grad_norm)
         for optimizer in optimizers:
             optimizer.step()
-        return torch.stack((losses["loss_objective"], losses["loss_critic"], losses["clip_fraction"])).detach()
+        return torch.stack((losses["loss_objective"], losses["loss_critic"], losses["clip_fraction"], norm)).detach()
 
     @torch.no_grad()
     def _estimate_advantages(self, rollout: TensorDictBase) -> None:
@@ -277,11 +291,15 @@ class PPO(lightning.LightningModule):
                 "loss_policy": losses[0],
                 "loss_value": losses[1],
                 "clip_fraction": losses[2],
+                "gradient_norm": losses[3],
                 "kl": kl,
                 "epochs": float(epochs),
                 "learning_rate": rate,
                 "exploration_std": self.head.log_std.detach().exp().mean(),
-                **self.env.control.take_metrics(),
+                **{
+                    name: all_reduce_max(value) if name.startswith("worst") else value
+                    for name, value in self.env.control.take_metrics().items()
+                },
                 "quarantined": all_reduce_sum(quarantine.count.float()),
                 **{
                     f"faults/{kind}": count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -30,11 +30,12 @@ class Rollouts:
         horizon: int,
         updates: int,
         exhausted: Callable[[], bool],
+        first_noise: Callable[[Sequence[int]], torch.Tensor] | None = None,
     ) -> None:
         self.env, self.policy, self.horizon, self.updates, self.exhausted = env, policy, horizon, updates, exhausted
         self.current: TensorDictBase | None = None
         self._seen = [key for key in ("observation", "critic_observation") if key in env.observation_spec]
-        self._remembers = ("next", "noise") in policy.out_keys
+        self._first_noise = first_noise
 
     @property
     def noise(self) -> torch.Tensor | None:
@@ -61,19 +62,21 @@ class Rollouts:
     def collect(self, steps: int) -> TensorDictBase:
         """The next rollout `(N, steps)`; "next" holds what followed each action, before any reset."""
         current = self.env.reset() if self.current is None else self.current
-        if self._remembers and "noise" not in current:
-            current["noise"] = self.env.action_spec.zero()
+        if self._first_noise and "noise" not in current:
+            current["noise"] = self._first_noise(self.env.batch_size)
         rows: list[TensorDictBase] = []
         for _ in range(steps):
             row, current = self.env.step_and_maybe_reset(self.policy(current))
             following = row["next"]
             kept = TensorDict({key: row[key] for key in (*self._seen, *_KEYS)}, batch_size=row.batch_size)
             kept["next"] = TensorDict({key: following[key] for key in (*self._seen, *_NEXT)}, batch_size=row.batch_size)
-            if self._remembers:
+            if self._first_noise:
                 kept["noise"] = row["noise"]
-                current["noise"] = torch.where(following["done"], 0.0, following["noise"])
+                current["noise"] = torch.where(
+                    following["done"], self._first_noise(self.env.batch_size), following["noise"]
+                )
             rows.append(kept)
-        carried = ["noise"] if self._remembers else []
+        carried = ["noise"] if self._first_noise else []
         self.current = current.select(*self._seen, *carried, "done", "terminated", "truncated", "site_error")
         rollout = TensorDict.stack(rows, dim=1)
         rollout.names = [None, "time"]

@@ -9,6 +9,9 @@ from types import FrameType
 from typing import Any
 
 import lightning
+import torch
+
+from musclewarp.learning.distributed import all_reduce_max
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _AGAIN = 2.0  # seconds; launchers send a signal on that the processes have had already
@@ -51,8 +54,9 @@ class StopOnSignals(lightning.Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *args: Any, **kwargs: Any
     ) -> None:
         """All ranks agree; also a single one, for what is raised in a callback of C code is lost."""
-        if trainer.strategy.reduce_boolean_decision(self._received is not None, all=False):
-            raise Stopped(self._received or signal.SIGTERM)
+        mine = torch.tensor(self._received or 0, device=pl_module.device)
+        if number := int(all_reduce_max(mine)):
+            raise Stopped(number)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Give them back."""

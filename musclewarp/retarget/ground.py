@@ -23,11 +23,8 @@ _DIRECTIONS = 2000  # in which is asked which parts of a rigid body are the oute
 def limb_sites(model: MuscleModel, limb: int) -> list[int]:
     """Indices of the tracking sites of one of `LIMBS`: a hand's, or ankle and toes."""
     name = LIMBS[limb]
-    return [
-        model.sites.index(site)
-        for site in (name, *(name.replace("foot", part) for part in ("ankle", "toes")))
-        if site in model.sites
-    ]
+    sites = (name,) if "hand" in name else (name.replace("foot", "ankle"), name.replace("foot", "toes"))
+    return [model.sites.index(site) for site in sites if site in model.sites]
 
 
 class Surface:
