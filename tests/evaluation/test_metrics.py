@@ -86,7 +86,7 @@ def test_a_perfect_trial_has_no_error(make_trial):
     summary = summarize([dataclasses.replace(trial, arrays=perfect)])
     survived = summary.pop("survived")
     assert (summary.pop("success"), summary.pop("frame_coverage")) == (1.0, 1.0)
-    assert summary.pop("survival_s") == pytest.approx(0.06)
+    assert summary.pop("survival_s") == pytest.approx(0.04)
     assert summary.pop("intervals") is None
     assert set(summary.values()) == set(survived.values()) == {0.0}
 
@@ -105,7 +105,7 @@ def test_early_termination_is_where_a_frame_passes_a_published_threshold(make_tr
 
 def test_survival_is_the_time_before_the_first_failure(make_trial):
     trials = [make_trial(failed_at=failed, frames=10) for failed in (0, 4, -1)]
-    assert summarize(trials)["survival_s"] == pytest.approx(0.02 * (0 + 4 + 10) / 3)
+    assert summarize(trials)["survival_s"] == pytest.approx(0.02 * (0 + 4 + 9) / 3)
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say(make_trial):
@@ -127,3 +127,11 @@ def test_intervals_surround_the_numbers_and_vanish_where_trials_are_alike(make_t
     alike = summarize([make_trial()] * 3)
     for name, (low, high) in alike["intervals"].items():
         assert low == pytest.approx(high) == pytest.approx(alike[name]), name
+
+
+def test_a_simulation_that_broke_ended_early(make_trial):
+    trial = make_trial()
+    perfect = {**trial.arrays, "site_pos": trial["reference_site_pos"]}
+    calm = dataclasses.replace(trial, arrays=perfect)
+    assert summarize([calm])["early_termination"] == 0.0
+    assert summarize([dataclasses.replace(calm, source={"broken": True})])["early_termination"] == 1.0

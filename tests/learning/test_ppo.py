@@ -12,8 +12,9 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torchrl.objectives import ClipPPOLoss
 
-from musclewarp.errors import ConfigError, SimulationError
+from musclewarp.errors import ConfigError, SimulationError, TrainingError
 from musclewarp.learning import ppo
+from musclewarp.learning.callbacks import Checkpoints
 from musclewarp.learning.config import PPOConfig
 
 
@@ -272,13 +273,18 @@ def test_noise_with_a_memory_has_it_and_its_density_is_exact(ready):
     torch.testing.assert_close(again, rollout["action_log_prob"], rtol=1e-4, atol=1e-4)
 
 
-def test_noise_does_not_outlive_an_episode(ready):
-    module = ready(noise_memory=10.0, env={"episode_seconds": 0.06, "terminations": {}})
-    rollout = module.rollouts.collect(11)
+def test_noise_does_not_outlive_an_episode_and_begins_as_wide_as_it_goes_on(ready):
+    std = 0.5
+    module = ready(noise_memory=10.0, initial_std=std, env={"episode_seconds": 0.06, "terminations": {}})
+    rollout = module.rollouts.collect(60)
     begun = rollout["next", "done"][:, :-1, 0]
+    noise = rollout["noise"]
     assert begun.any()
-    assert (rollout["noise"][:, 1:][begun] == 0).all()
-    assert (rollout["noise"][:, 1:][~begun] != 0).all()
+    before, after = noise[:, :-1][begun].flatten(), noise[:, 1:][begun].flatten()
+    assert abs(float(torch.corrcoef(torch.stack((before, after)))[0, 1])) < 0.2
+    assert float(after.std()) == pytest.approx(std, rel=0.1)
+    kept = noise[:, 1:][~begun] - module.head.kept * noise[:, :-1][~begun]
+    assert float(kept.std()) < 0.1 * std  # within an episode it hardly changes
 
 
 def test_without_a_trainer_there_is_no_environment(make_ppo):
@@ -339,3 +345,27 @@ def test_residual_layers_need_equal_neighbours():
 def test_what_beta_excitations_cannot_have_is_refused(name, value):
     with pytest.raises(ConfigError, match=rf"ppo\.{name}.*beta"):
         PPOConfig(**{"distribution": "beta", name: value})
+
+
+def test_an_update_that_is_not_finite_ends_the_run_and_is_not_saved(fit, at_update, tmp_path):
+    def poison(trainer, module):
+        module.head.network[0].weight.register_hook(lambda gradient: gradient * float("inf"))
+
+    with pytest.raises(TrainingError, match="update 3 is not finite"):
+        fit(Checkpoints(tmp_path), at_update(2, poison))
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert saved["musclewarp"]["updates"] == 2
+    assert all(value.isfinite().all() for value in saved["state_dict"].values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"optimizer": "muon", "hidden": (16,)}, "optimizer"),
+        ({"distribution": "beta", "final_std": 1.5}, "final_std"),
+        ({"distribution": "beta", "learn_std": True}, "learn_std"),
+    ],
+)
+def test_what_would_have_no_effect_or_no_peak_is_refused(changes, key):
+    with pytest.raises(ConfigError, match=rf"ppo\.{key}"):
+        PPOConfig(**changes)
