@@ -177,6 +177,7 @@ class PPO(lightning.LightningModule):
         self.updates += 1
         self._schedule_std()
         self._report(rollout, torch.stack(losses).mean(0), kl, epochs, optimizers[0].param_groups[0]["lr"])
+        self.log_dict(self.env.practise(all_reduce_sum))
         self.env.quarantine.check()
 
     def _changed_enough(self, kl: torch.Tensor) -> bool:
@@ -324,7 +325,12 @@ class PPO(lightning.LightningModule):
         """Go on exactly where the checkpoint was written, if one process has the same worlds and clips; else False."""
         shapes = [{name: value.shape for name, value in x.items()} for x in (saved["worlds"], self.env.snapshot())]
         same = shapes[0] == shapes[1]  # as many worlds, with the same variation and neural effects
-        if not same or saved["clips"] != list(self.env.library.names) or world_size() > 1:
+        clips = saved["clips"] == list(self.env.library.names)
+        if not same or not clips or world_size() > 1:
+            # what was learned about all worlds and processes stands
+            for part in (self.env.tightening, *[self.env.starts] * clips):
+                if all(shapes[0].get(name) == value.shape for name, value in part.state().items()):
+                    part.load(saved["worlds"])
             rank_zero_warn("new episodes begin: those of the checkpoint need its clips and its worlds, in one process")
             return False
         self.env.restore(saved["worlds"])
