@@ -259,7 +259,8 @@ class ImitationEnv(EnvBase):
     def practise(self, reduce: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:
         """Choose by the episodes since the last call where the next ones start, and how soon they fail; what to log.
 
-        `reduce` sums over all processes, which choose alike. Call it between rollouts, if the config asks for either.
+        Call it between rollouts; it does what `config.sampling` and `config.tightening` ask for. `reduce` sums over all
+        processes, which choose alike.
         """
         return self.starts.update(reduce) | self.tightening.update(reduce)
 

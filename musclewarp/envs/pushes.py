@@ -63,12 +63,13 @@ class Pushes:
         model, physics = engine.model.stepped, engine.model.physics
         self._duration = physics.whole_steps(config.seconds, "env.pushes.seconds")
         self._interval = max(self._duration, round(config.interval / physics.control_dt))
-        names = [model.body(body).name for body in range(model.nbody) if model.body_weldid[body]]
         name = config.body or model.body(engine.model.site_body_ids[0]).name
-        if name not in names:
+        moving = {model.body(body).name: bool(model.body_weldid[body]) for body in range(model.nbody)}
+        if not moving.get(name):
+            known = dict.fromkeys(model.body(body).name for body in engine.model.site_body_ids)
             raise ConfigError(
-                f"env.pushes.body: '{name}' is no body of '{engine.model.name}' that moves; give one of "
-                f"{', '.join(names)}"
+                f"env.pushes.body: '{name}' is no body of '{engine.model.name}' that moves; give another, such as "
+                f"{', '.join(body for body in known if moving[body])}"
             )
         self._force = engine.xfrc_applied[:, model.body(name).id, :2]
         self._worlds = torch.arange(engine.num_worlds, device=engine.device)[:, None]

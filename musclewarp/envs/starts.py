@@ -69,7 +69,7 @@ class Starts:
         self._clip = torch.arange(len(lengths), device=device).repeat_interleave(counts)
         self._frame = self._size * (torch.arange(len(self._clip), device=device) - firsts[self._clip])
         self._frames = (frames[self._clip] - self._frame).clamp(max=self._size)
-        # where starts are not counted, clips are drawn in proportion to all their frames
+        # off: in proportion to all frames
         self._shares = (self._frames if config.on else lengths).double()
         clip_of_row = torch.arange(len(lengths), device=device).repeat_interleave(lengths)
         position = torch.arange(len(clip_of_row), device=device) - (lengths.cumsum(0) - lengths)[clip_of_row]
@@ -84,8 +84,12 @@ class Starts:
         """Of each segment `(S,)`, float64."""
         return self._weights() / self._shares.sum()
 
+    def _mean(self) -> torch.Tensor:
+        """Of the rates, over frames."""
+        return (self._shares * self.rates).sum() / self._shares.sum()
+
     def _weights(self) -> torch.Tensor:
-        mean = (self._shares * self.rates).sum() / self._shares.sum()
+        mean = self._mean()
         normalised = torch.where(mean > 0, self.rates / mean, 1.0)
         return self._shares * (self.config.floor + (1.0 - self.config.floor) * normalised)
 
@@ -123,8 +127,7 @@ class Starts:
         self._visits.zero_()
         self._failures.zero_()
         self._cumulate()
-        mean = (self._shares * self.rates).sum() / self._shares.sum()
-        return {"segment_failure_mean": mean, "segment_failure_max": self.rates.max()}
+        return {"segment_failure_mean": self._mean(), "segment_failure_max": self.rates.max()}
 
     def state(self) -> dict[str, torch.Tensor]:
         """For checkpoints; nothing where it is off."""

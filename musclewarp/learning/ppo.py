@@ -327,8 +327,8 @@ class PPO(lightning.LightningModule):
         same = shapes[0] == shapes[1]  # as many worlds, with the same variation and neural effects
         clips = saved["clips"] == list(self.env.library.names)
         if not same or not clips or world_size() > 1:
-            # what was learned about all worlds and processes stands
-            for part in (self.env.tightening, *[self.env.starts] * clips):
+            # what holds for all worlds and processes stands
+            for part in (self.env.tightening, self.env.starts) if clips else (self.env.tightening,):
                 if all(shapes[0].get(name) == value.shape for name, value in part.state().items()):
                     part.load(saved["worlds"])
             rank_zero_warn("new episodes begin: those of the checkpoint need its clips and its worlds, in one process")

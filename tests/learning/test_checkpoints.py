@@ -128,7 +128,7 @@ def test_what_is_practised_goes_on_bit_by_bit(fit, keep_worlds, at_update, tmp_p
     assert whole.env.tightening.scale < 1.5
 
 
-@pytest.mark.parametrize("other", ["terminations", "segments"])
+@pytest.mark.parametrize("other", ["worlds", "segments"])
 def test_more_worlds_go_on_with_what_is_known_to_fail(other, fit, at_update, tmp_path):
     first = fit(Checkpoints(tmp_path), at_update(3, stop), env=practice())
     known = []
