@@ -135,6 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     text = "also so many episodes from random frames: how long the policy lasts (survival_s; loops for 20 s)"
     sub.add_argument("--compare-engine", metavar="ENGINE", help="the policy on this engine, too: native or warp")
     sub.add_argument("--episodes", type=int, default=0, metavar="N", help=text)
+    text = "push the body about every 2 s, in random horizontal directions, with this force for this time"
+    sub.add_argument("--push", nargs=2, type=float, metavar=("NEWTONS", "SECONDS"), help=text)
+    sub.add_argument("--push-body", default="", metavar="NAME", help="the body that is pushed (default: the root)")
 
     text = "Compare a movement with a laboratory's: angles, moments, ground forces and muscles over the gait cycle."
     sub = command("report", _report, text)
@@ -266,6 +269,10 @@ def _evaluate(options: argparse.Namespace) -> int:
         trials_folder=options.trials,
         engine=options.engine,
         seconds=options.seconds,
+        episodes=options.episodes,
+        other_engine=options.compare_engine,
+        push=options.push and tuple(options.push),
+        push_body=options.push_body,
     )
     return 0
 

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from musclewarp.engines import make_engine
 from musclewarp.engines.health import check_dump_model, load_dump, replay, varied_fields
+from musclewarp.envs import PushConfig
 from musclewarp.errors import ConfigError, FileError
 from musclewarp.evaluation.evaluator import evaluate
 from musclewarp.evaluation.trial import SUFFIX as TRIAL_SUFFIX
@@ -73,11 +74,15 @@ def evaluate_policy(
     seconds: float | None = None,
     episodes: int = 0,
     other_engine: str | None = None,
+    push: tuple[float, float] | None = None,
+    push_body: str = "",
 ) -> dict[str, object]:
     """Measure a policy beside doing nothing and not having learned; print a table, write what is asked for.
 
     Loops are followed for `seconds`, by default for one cycle; `episodes` and `other_engine` as in `evaluate`.
+    `push` is the force in N and the time in s of pushes that come every 2 s or so, on `push_body`, see `PushConfig`.
     """
+    pushes = PushConfig((push[0], push[0]), push[1], body=push_body) if push else PushConfig(body=push_body)
     policy = load_policy(policy_path)
     config = dataclasses.replace(policy.env, engine=engine, dump_folder="")
     policy = dataclasses.replace(policy, env=config)
@@ -105,7 +110,7 @@ def evaluate_policy(
                 tasks[name] = progress.add_task(name.replace("_", " "), total=total)
             progress.update(tasks[name], completed=done)  # type: ignore[arg-type]
 
-        result, trials = evaluate(policy, model, library, on_step, seconds, episodes, other)
+        result, trials = evaluate(policy, model, library, on_step, seconds, episodes, other, pushes)
     print_summary(result)
     if trials_folder is not None:
         for name, group in trials.items():
@@ -157,6 +162,11 @@ def print_summary(result: dict[str, Any]) -> None:
     console.print(table)
     if intervals := result["policy"]["intervals"]:
         console.print("in brackets: 95 % intervals over the clips")
+    if pushes := result.get("pushes"):
+        console.print(
+            f"pushed by {pushes['force'][1]:g} N for {pushes['seconds']:g} s in every {pushes['interval']:g} s; lasts "
+            + ", ".join(f"{result[name]['survival_s']:.2f} s ({name.replace('_', ' ')})" for name in names)
+        )
     if episodes := result.get("episodes"):
         console.print(
             f"{episodes['number']} episodes from random frames: lasts {episodes['survival_s']:.2f} s on average "

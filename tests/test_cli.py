@@ -452,6 +452,18 @@ def test_evaluate_writes_the_numbers_and_the_trials(workshop, tmp_path, capsys):
     assert f"{100 * result['policy']['relative_site_error_m']:.2f}" in shown
 
 
+def test_evaluate_pushes_and_starts_anywhere_and_elsewhere(workshop, tmp_path, capsys):
+    arguments = ["evaluate", workshop / "run" / "policy.safetensors", "--references", workshop / "refs"]
+    arguments += ["--json", tmp_path / "o.json", "--episodes", "3", "--compare-engine", "native"]
+    arguments += ["--push", "50", "0.2", "--push-body", "humerus_r"]
+    assert main([str(part) for part in arguments]) == 0
+    result = json.loads((tmp_path / "o.json").read_text())
+    assert result["pushes"] == {"force": [50.0, 50.0], "seconds": 0.2, "interval": 2.0, "body": "humerus_r"}
+    assert result["episodes"]["number"] == 3
+    assert result["other_engine"]["engine"] == "native"
+    assert f"lasts {result['policy']['survival_s']:.2f} s (policy)" in capsys.readouterr().out.replace("\n", " ")
+
+
 def test_fit_keeps_broken_worlds_beside_its_checkpoints(workshop):
     config = load_policy(workshop / "run" / "policy.safetensors").env
     assert Path(config.dump_folder) == workshop / "run" / "quarantine"

@@ -30,6 +30,8 @@ class Engine(ABC):
         dtype: the simulator's precision.
         qpos `(N, nq)`, qvel `(N, nv)`, act `(N, nu)`: the state, in MuJoCo's order and units.
         ctrl: excitations `(N, nu)` in [0, 1], read by the next `step`.
+        xfrc_applied: forces and torques on bodies from outside `(N, nbody, 6)`, N and Nm, in the world's frame at each
+            body's centre of mass, read by the next `step`; they stay until they are changed, or their world is reset.
         qacc_warmstart: the solver's initial guess `(N, nv)`.
         derived: by MuJoCo's names, the fields of `DERIVED`.
         varied: by MuJoCo's names, `(N, ...)`, those fields of the model in which worlds may differ; which ones, among
@@ -51,6 +53,7 @@ class Engine(ABC):
     qvel: torch.Tensor
     act: torch.Tensor
     ctrl: torch.Tensor
+    xfrc_applied: torch.Tensor
     qacc_warmstart: torch.Tensor
     derived: Mapping[str, torch.Tensor]
     varied: Mapping[str, torch.Tensor]
@@ -64,9 +67,9 @@ class Engine(ABC):
     def reset(self, mask: torch.Tensor, qpos: torch.Tensor, qvel: torch.Tensor, act: torch.Tensor) -> None:
         """Put the worlds in `mask (N,)` into a state; the others keep every bit.
 
-        `qpos (N, nq)`, `qvel (N, nv)` and `act (N, nu)` are read in masked rows only. Excitations, the solver's warm
-        start and the health flags of these worlds are cleared, derived quantities recomputed, and first, where
-        `varied` holds masses or inertias, the constants that `mj_setConst` derives from them.
+        `qpos (N, nq)`, `qvel (N, nv)` and `act (N, nu)` are read in masked rows only. Excitations, forces from outside,
+        the solver's warm start and the health flags of these worlds are cleared, derived quantities recomputed, and
+        first, where `varied` holds masses or inertias, the constants that `mj_setConst` derives from them.
         """
 
     @abstractmethod

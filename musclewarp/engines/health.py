@@ -19,6 +19,7 @@ from musclewarp.models import MuscleModel
 
 _KIND, _VERSION = "quarantined world", 1
 _STATE = ("qpos", "qvel", "act", "qacc_warmstart", "ctrl")
+_PUSH = "xfrc_applied"
 _MAX_DUMPS = 5
 _MIN_STEPS = 1000  # world-steps before a fraction means something
 
@@ -46,6 +47,7 @@ class Quarantine:
         engine: whose worlds to watch.
         folder: where to dump the first few; nowhere if None.
         max_fraction: quarantined share of world-steps at which `check` stops the run.
+        pushed: whether worlds are pushed from outside, which a replay must do again.
 
     Attributes:
         count: worlds quarantined so far, a tensor on the device.
@@ -53,13 +55,13 @@ class Quarantine:
         world_steps: world-steps inspected.
     """
 
-    def __init__(self, engine: Engine, folder: Path | None, max_fraction: float) -> None:
+    def __init__(self, engine: Engine, folder: Path | None, max_fraction: float, pushed: bool = False) -> None:
         self.engine, self.folder, self.max_fraction = engine, folder, max_fraction
         self.count = torch.zeros((), dtype=torch.int64, device=engine.device)
         self.faults = torch.zeros(len(engine.fault_kinds), dtype=torch.int64, device=engine.device)
         self.world_steps = 0
         self._nobody = torch.zeros(engine.num_worlds, dtype=torch.bool, device=engine.device)
-        self._before = {name: getattr(engine, name).clone() for name in _STATE}
+        self._before = {name: getattr(engine, name).clone() for name in (*_STATE, *[_PUSH] * pushed)}
         # the first ill world since the last dump, kept on the device
         self._row = {name: live[0].clone() for name, live in (self._before | dict(engine.varied)).items()}
         self._holds, self._world, self._faults = self.count.bool(), self.count.clone(), self.faults.bool()
@@ -180,6 +182,8 @@ def replay(engine: Engine, arrays: dict[str, np.ndarray]) -> bool:
     engine.reset(everyone, batch["qpos"], batch["qvel"], batch["act"])
     engine.qacc_warmstart.copy_(batch["qacc_warmstart"])
     engine.ctrl.copy_(batch["ctrl"])
+    if _PUSH in arrays:
+        engine.xfrc_applied.copy_(torch.as_tensor(arrays[_PUSH]).expand_as(engine.xfrc_applied))
     engine.step()
     return bool(engine.unhealthy()[0])
 
@@ -201,7 +205,7 @@ def check_dump_model(arrays: dict[str, np.ndarray], header: dict[str, Any], mode
             f"installed ({model.hash[:8]})"
         )
     m = model.mj_model
-    sizes = {"qpos": m.nq, "qvel": m.nv, "act": m.na, "qacc_warmstart": m.nv, "ctrl": m.nu}
-    for name, size in sizes.items():
-        if arrays[name].shape != (size,):
-            raise FileError(f"the dump's {name} has shape {arrays[name].shape}, expected ({size},)")
+    widths = {"qpos": m.nq, "qvel": m.nv, "act": m.na, "qacc_warmstart": m.nv, "ctrl": m.nu}
+    for name, size in {_PUSH: (m.nbody, 6), **{name: (width,) for name, width in widths.items()}}.items():
+        if name in arrays and arrays[name].shape != size:
+            raise FileError(f"the dump's {name} has shape {arrays[name].shape}, expected {size}")

@@ -62,8 +62,9 @@ class NativeEngine(Engine):
         # persistent: the stages computed after a step are where the next one continues, so that they are free
         mj_model = model.stepped if skip_looks else model.mj_model
         self._batch = batch = Batch(mj_model, num_worlds, num_threads or available_threads(), persistent=True)
-        self.qpos, self.qvel, self.act, self.ctrl, self.qacc_warmstart = (
-            torch.from_numpy(batch.bind(name)) for name in ("qpos", "qvel", "act", "ctrl", "qacc_warmstart")
+        self.qpos, self.qvel, self.act, self.ctrl, self.xfrc_applied, self.qacc_warmstart = (
+            torch.from_numpy(batch.bind(name))
+            for name in ("qpos", "qvel", "act", "ctrl", "xfrc_applied", "qacc_warmstart")
         )
         self.derived = {name: _live_tensor(batch.bind(name)) for name in DERIVED}
         self.varied = {name: torch.from_numpy(batch.expand(name)) for name in check_variable(varied)}
@@ -93,8 +94,8 @@ class NativeEngine(Engine):
             return
         for live, value in ((self.qpos, qpos), (self.qvel, qvel), (self.act, act)):
             live[ids] = value[ids].to(self.dtype)
-        self.ctrl[ids] = 0.0
-        self.qacc_warmstart[ids] = 0.0
+        for live in (self.ctrl, self.xfrc_applied, self.qacc_warmstart):
+            live[ids] = 0.0
         self._warnings[ids] = 0
         self._exhausted[ids] = False
         with self._keeping_the_sound():

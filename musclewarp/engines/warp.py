@@ -105,8 +105,9 @@ class WarpEngine(Engine):
             self.buffers = Buffers(nconmax, njmax)
             self._d = data = mjw.make_data(mj_model, num_worlds, nconmax=nconmax, njmax=njmax)
         self._integrate = _INTEGRATORS[int(mj_model.opt.integrator)]
-        self.qpos, self.qvel, self.act, self.ctrl, self.qacc_warmstart = (
-            wp.to_torch(getattr(data, name)) for name in ("qpos", "qvel", "act", "ctrl", "qacc_warmstart")
+        self.qpos, self.qvel, self.act, self.ctrl, self.xfrc_applied, self.qacc_warmstart = (
+            wp.to_torch(getattr(data, name))
+            for name in ("qpos", "qvel", "act", "ctrl", "xfrc_applied", "qacc_warmstart")
         )
         self.derived = {name: wp.to_torch(getattr(data, name)) for name in DERIVED}
         self._overflow = wp.to_torch(data.overflow)
@@ -139,6 +140,7 @@ class WarpEngine(Engine):
             live.copy_(torch.where(rows, value, live))
         for live in (self.ctrl, self.qacc_warmstart):
             live.masked_fill_(rows, 0.0)
+        self.xfrc_applied.masked_fill_(rows[:, :, None], 0.0)
         self._overflow.masked_fill_(mask, 0)
         if self._constants is not None:
             self._constants.update(mask)

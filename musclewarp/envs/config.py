@@ -11,8 +11,11 @@ from typing import Any
 from musclewarp.envs.control import ControlConfig
 from musclewarp.envs.neural import NeuralConfig
 from musclewarp.envs.observations import OBSERVATIONS
+from musclewarp.envs.pushes import PushConfig
 from musclewarp.envs.rewards import EFFORT, TRACKING
+from musclewarp.envs.starts import SamplingConfig
 from musclewarp.envs.terminations import TERMINATIONS
+from musclewarp.envs.tightening import TighteningConfig
 from musclewarp.envs.variation import VariationConfig
 from musclewarp.errors import ConfigError
 from musclewarp.models import MODELS, PhysicsConfig
@@ -62,11 +65,14 @@ class EnvConfig:
         lookahead: control steps ahead of now that the `ahead_*` observations see.
         rewards: weight and scale of terms in `envs.rewards`.
         terminations: limit of terms in `envs.terminations`; an episode fails beyond it.
+        tightening: how these limits follow the policy in training; off by default.
+        sampling: whether episodes start more often where the policy fails; off by default.
         episode_seconds: an episode is truncated after this time, or at the end of its clip.
         control: what a policy's actions are, and how they become excitations.
         initial_activation: activation of every muscle at a reset, where the reference does not know it.
         neural: delay, noise and fatigue between the policy's commands and the excitations; off by default.
         variation: how far the worlds' models differ from `model`, drawn anew at every reset; off by default.
+        pushes: forces from outside; off by default.
         max_quarantined_fraction: share of world-steps that may leave the finite numbers before the run stops.
         dump_folder: where the first few quarantined worlds are written for `musclewarp replay`; none if empty.
     """
@@ -95,11 +101,14 @@ class EnvConfig:
     lookahead: tuple[int, ...] = (1, 3, 8)
     rewards: dict[str, RewardConfig] = field(default_factory=lambda: dict(_REWARDS))
     terminations: dict[str, float] = field(default_factory=lambda: {"site_deviation": 0.25})
+    tightening: TighteningConfig = field(default_factory=TighteningConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
     episode_seconds: float = 10.0
     control: ControlConfig = field(default_factory=ControlConfig)
     initial_activation: float = 0.05
     variation: VariationConfig = field(default_factory=VariationConfig)
     neural: NeuralConfig = field(default_factory=NeuralConfig)
+    pushes: PushConfig = field(default_factory=PushConfig)
     max_quarantined_fraction: float = 0.001
     dump_folder: str = ""
 
@@ -120,6 +129,12 @@ class EnvConfig:
                 raise ConfigError(f"env.terminations.{name} is {limit}; give a limit, or leave the term out")
         if not self.lookahead or min(self.lookahead) < 0:
             raise ConfigError(f"env.lookahead is {self.lookahead}; give control steps ahead, e.g. [1, 3, 8]")
+        for key, switch in (("tightening", "loosest and tightest"), ("sampling", "floor"), ("pushes", "force")):
+            part = getattr(self, key)
+            if not part.on and part != type(part)():  # what would have no effect is refused
+                raise ConfigError(f"env.{key} is off, so that {part} has no effect; set env.{key}'s {switch}, too")
+        if self.tightening.on and not self.terminations:
+            raise ConfigError("env.tightening needs env.terminations to tighten")
         if not self.rewards or not self.observations:
             raise ConfigError("env.rewards and env.observations must name at least one term")
         _check_names("env.observations", self.observations, OBSERVATIONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,9 +17,12 @@ from musclewarp.envs.config import EnvConfig
 from musclewarp.envs.control import make_control
 from musclewarp.envs.neural import NeuralPathway
 from musclewarp.envs.observations import OBSERVATIONS
+from musclewarp.envs.pushes import Pushes
 from musclewarp.envs.rewards import EFFORT, TRACKING
+from musclewarp.envs.starts import Starts
 from musclewarp.envs.state import State, StateReader, Target
 from musclewarp.envs.terminations import TERMINATIONS, site_deviation
+from musclewarp.envs.tightening import Tightening
 from musclewarp.envs.variation import Variation
 from musclewarp.errors import ConfigError
 from musclewarp.models import MuscleModel, load_model
@@ -71,7 +75,10 @@ class ImitationEnv(EnvBase):
         self.engine = make_engine(config.engine, self.model, num_worlds, self.device, self.variation.fields, postures)
         self.control = make_control(config.control, self.engine, self.library)
         folder = Path(config.dump_folder) if config.dump_folder else None
-        self.quarantine = Quarantine(self.engine, folder, config.max_quarantined_fraction)
+        self.quarantine = Quarantine(self.engine, folder, config.max_quarantined_fraction, config.pushes.on)
+        self.starts = Starts(config.sampling, self.library)
+        self.tightening = Tightening(config.tightening, self.device)
+        self.pushes = Pushes(config.pushes, self.engine)
         self._read_state = StateReader(self.engine)
         self._seed = seed
         self._worlds = torch.arange(num_worlds, device=self.device)
@@ -80,8 +87,6 @@ class ImitationEnv(EnvBase):
         self._instants = torch.tensor([0, *config.lookahead], device=self.device)
         self._all_known = bool(self.library.has_activation.all())
         self._max_steps = round(config.episode_seconds / self.model.physics.control_dt)
-        # a clip is drawn in proportion to its length
-        self._clip_cdf = self.library.lengths.double().cumsum(0) / self.library.lengths.sum()
         terms = config.rewards
         self._reward_terms = [{**TRACKING, **EFFORT}[name] for name in terms]
         self._reward_weights, self._reward_scales = (
@@ -141,9 +146,7 @@ class ImitationEnv(EnvBase):
         mask = None if tensordict is None else tensordict.get("_reset", None)
         mask = torch.ones_like(self._worlds, dtype=torch.bool) if mask is None else mask.view(-1)
         first, second = (randomness.uniform(self._seed, self._worlds, self._draws, stream) for stream in (0, 1))
-        clip = torch.searchsorted(self._clip_cdf, first, right=True).clamp(max=self.library.num_clips - 1)
-        # at least one step remains before the clip's end
-        frame = (second * (self.library.lengths[clip] - 1)).long()
+        clip, frame = self.starts.draw(first, second)
         self.variation.draw(mask, self._seed, self._draws)
         self.variation.write(self.engine.varied)
         self._draws += mask
@@ -186,6 +189,7 @@ class ImitationEnv(EnvBase):
     def _step(self, tensordict: TensorDictBase) -> TensorDictBase:
         command = self.control(tensordict["action"], self._clip, self._frame)
         self.engine.ctrl.copy_(self.neural(command, self._seed, self._draws, self._steps))
+        self.pushes.apply(self._seed, self._draws, self._steps)
         self.quarantine.remember()
         self.engine.step()
         broken = self.quarantine.inspect()
@@ -201,6 +205,8 @@ class ImitationEnv(EnvBase):
         }
         ended = (self._frame >= self.library.last[self._clip]) | (self._steps >= self._max_steps)
         truncated = ended & ~terminated
+        self.starts.count(self._clip, self._frame, self._steps, terminated)
+        self.tightening.count(terminated, ended | terminated)
         return TensorDict(
             {
                 **self._observations,
@@ -247,8 +253,16 @@ class ImitationEnv(EnvBase):
         for name, limit in self.config.terminations.items():
             term = TERMINATIONS[name]
             value = self._site_error if term is site_deviation else term(self.state, self.target)
-            failed |= value > limit
+            failed |= value > limit * self.tightening.scale
         return failed
+
+    def practise(self, reduce: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Choose by the episodes since the last call where the next ones start, and how soon they fail; what to log.
+
+        Call it between rollouts; it does what `config.sampling` and `config.tightening` ask for. `reduce` sums over all
+        processes, which choose alike.
+        """
+        return self.starts.update(reduce) | self.tightening.update(reduce)
 
     def observation_columns(self, name: str) -> slice:
         """Where the term `name` lies in the observation; an empty slice if the config does not name it."""
@@ -284,6 +298,8 @@ class ImitationEnv(EnvBase):
             | self.variation.state()
             | self.control.state()
             | self.neural.state()
+            | self.starts.state()
+            | self.tightening.state()
         )
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
@@ -292,6 +308,8 @@ class ImitationEnv(EnvBase):
         self.variation.load(state)
         self.control.load(state)
         self.neural.load(state)
+        self.starts.load(state)
+        self.tightening.load(state)
         self.variation.write(self.engine.varied)
         self.engine.reset(everyone, *(state[name].to(self.device) for name in ("qpos", "qvel", "act")))
         for name in ("ctrl", "qacc_warmstart"):

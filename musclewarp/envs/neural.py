@@ -49,17 +49,13 @@ class NeuralPathway:
     def __init__(self, config: NeuralConfig, model: MuscleModel, num_worlds: int, device: torch.device) -> None:
         self.config = config
         self._dt = model.physics.control_dt
-        delay = config.delay / self._dt
-        if abs(delay - round(delay)) > 1e-6:
-            raise ConfigError(
-                f"env.neural.delay is {config.delay} s; give a whole number of control steps of {self._dt:g} s"
-            )
+        delay = model.physics.whole_steps(config.delay, "env.neural.delay")
         self._worlds = torch.arange(num_worlds, device=device)
         rest = torch.zeros(num_worlds, model.mj_model.nu, device=device)
         self._steps = 0
         self._state = {name: rest.clone() for name in ("active", "fatigued")} if config.fatigue else {}
-        if round(delay):
-            self._state["commands"] = rest.repeat(round(delay), 1, 1)
+        if delay:
+            self._state["commands"] = rest.repeat(delay, 1, 1)
         if config.fatigue:
             from musclewarp.kernels.fatigue import published_parameters  # here, for Warp takes seconds to import
 

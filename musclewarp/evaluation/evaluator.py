@@ -12,7 +12,7 @@ import torch
 from tensordict import TensorDict
 from torchrl.envs.utils import ExplorationType, set_exploration_type
 
-from musclewarp.envs import ControlConfig, EnvConfig, ImitationEnv
+from musclewarp.envs import ControlConfig, EnvConfig, ImitationEnv, PushConfig, SamplingConfig, TighteningConfig
 from musclewarp.envs.state import State, Target
 from musclewarp.envs.terminations import body_on_floor, site_deviation
 from musclewarp.errors import ConfigError
@@ -25,6 +25,7 @@ from musclewarp.references.library import ReferenceLibrary
 Controller = Callable[[torch.Tensor], torch.Tensor]
 _LARGEST_BATCH = 64
 EPISODE_SECONDS = 20.0
+NO_PUSHES = PushConfig()
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,12 @@ def run_trials(
     seconds: float | None = None,
     starts: Sequence[tuple[int, int]] | None = None,
     seed: int = 0,
+    pushes: PushConfig = NO_PUSHES,
 ) -> list[Trial]:
     """One trial per start under `controller`; frames after a failure are recorded too.
 
     Args:
-        config: the task, but for its terminations and the length of its episodes.
+        config: the task, but for its terminations, its pushes and the length of its episodes.
         model: who acts.
         library: the clips.
         controller: from observations to actions.
@@ -101,9 +103,10 @@ def run_trials(
         seconds: for which a loop is followed; default: one cycle.
         starts: index of the clip, and its frame, at which each trial starts; default: every clip from its first.
         seed: of what the config leaves to chance, such as motor noise.
+        pushes: what pushes the body meanwhile.
 
     Raises:
-        ConfigError: `seconds` is less than a control step.
+        ConfigError: `seconds` is less than a control step, or the model cannot be pushed so.
     """
     if seconds is not None and not library.dt <= seconds < float("inf"):
         raise ConfigError(f"evaluation of loops for {seconds} s: give at least a control step, {library.dt:g} s")
@@ -113,7 +116,8 @@ def run_trials(
     counts = torch.where(looping, count, count - frames)
     if seconds is not None:
         counts = torch.where(looping, round(seconds / library.dt) + 1, counts)
-    unlimited = dataclasses.replace(config, terminations={}, episode_seconds=1e9)
+    practice = {"tightening": TighteningConfig(), "sampling": SamplingConfig(), "pushes": pushes}
+    unlimited = dataclasses.replace(config, terminations={}, episode_seconds=1e9, **practice)
     trials: list[Trial] = []
     batches = torch.arange(len(starts)).split(_LARGEST_BATCH)
     total, done = sum(int(counts[batch].max()) - 1 for batch in batches), 0
@@ -220,18 +224,22 @@ def evaluate(
     seconds: float | None = None,
     episodes: int = 0,
     other: tuple[str, ReferenceLibrary] | None = None,
+    pushes: PushConfig = NO_PUSHES,
 ) -> tuple[dict[str, object], dict[str, list[Trial]]]:
     """A policy's numbers beside those of doing nothing and of not having learned; loops for `seconds` or one cycle.
 
     With `episodes`, so many of the policy's from random frames, too: loops for `seconds`, 20 by default. With
-    `other`, an engine and the library on its device, the policy's clips on that one, too.
+    `other`, an engine and the library on its device, the policy's clips on that one, too. All of it under `pushes`, if
+    there are any.
 
     Returns:
         What `--json` writes, and the trials by controller, "policy", "untrained", "zero_excitation", and those of
         the policy's "episodes". Each summary
         is `evaluation.metrics.summarize`; "clips" has one for each clip of the policy, with its "name", and
-        "episodes" the one of those from random frames, "other_engine" that on another engine, which it names.
+        "episodes" the one of those from random frames, "other_engine" that on another engine, which it names, and
+        "pushes" what the body was pushed by.
     """
+    run = partial(run_trials, pushes=pushes)
     on_muscles = dataclasses.replace(policy.env, control=ControlConfig())
     controllers: Mapping[str, tuple[EnvConfig, Controller]] = {
         "policy": (policy.env, policy_controller(policy)),
@@ -243,7 +251,7 @@ def evaluate(
         return None if on_step is None else partial(on_step, name)
 
     trials = {
-        name: run_trials(config, model, library, controller, name, report(name), seconds)
+        name: run(config, model, library, controller, name, report(name), seconds)
         for name, (config, controller) in controllers.items()
     }
     result: dict[str, object] = {name: summarize(group) for name, group in trials.items()}
@@ -251,12 +259,14 @@ def evaluate(
     if episodes:
         starts, length = random_starts(library, episodes), seconds or EPISODE_SECONDS
         config, acting = controllers["policy"]
-        trials["episodes"] = run_trials(config, model, library, acting, "policy", report("episodes"), length, starts)
+        trials["episodes"] = run(config, model, library, acting, "policy", report("episodes"), length, starts)
         result["episodes"] = {"number": episodes, "seconds": length, **summarize(trials["episodes"])}
     if other is not None:
         engine, there = other
         config, acting = controllers["policy"]
         config = dataclasses.replace(config, engine=engine)
-        again = run_trials(config, model, there, acting, "policy", report(f"policy on {engine}"), seconds)
+        again = run(config, model, there, acting, "policy", report(f"policy on {engine}"), seconds)
         result["other_engine"] = {"engine": engine, **summarize(again)}
+    if pushes.on:
+        result["pushes"] = dataclasses.asdict(pushes)
     return result, trials

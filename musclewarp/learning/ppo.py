@@ -191,6 +191,7 @@ class PPO(lightning.LightningModule):
         self.updates += 1
         self._schedule_std()
         self._report(rollout, means, kl, epochs, optimizers[0].param_groups[0]["lr"])
+        self.log_dict(self.env.practise(all_reduce_sum))
         self.env.quarantine.check(all_reduce_sum)
 
     def _changed_enough(self, kl: torch.Tensor) -> bool:
@@ -342,7 +343,12 @@ class PPO(lightning.LightningModule):
         """Go on exactly where the checkpoint was written, if one process has the same worlds and clips; else False."""
         shapes = [{name: value.shape for name, value in x.items()} for x in (saved["worlds"], self.env.snapshot())]
         same = shapes[0] == shapes[1]  # as many worlds, with the same variation and neural effects
-        if not same or saved["clips"] != list(self.env.library.names) or world_size() > 1:
+        clips = saved["clips"] == list(self.env.library.names)
+        if not same or not clips or world_size() > 1:
+            # what holds for all worlds and processes stands
+            for part in (self.env.tightening, self.env.starts) if clips else (self.env.tightening,):
+                if all(shapes[0].get(name) == value.shape for name, value in part.state().items()):
+                    part.load(saved["worlds"])
             rank_zero_warn("new episodes begin: those of the checkpoint need its clips and its worlds, in one process")
             return False
         self.env.restore(saved["worlds"])

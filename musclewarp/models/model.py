@@ -69,6 +69,17 @@ class PhysicsConfig:
         """Control step in s."""
         return self.timestep * self.substeps
 
+    def whole_steps(self, seconds: float, key: str) -> int:
+        """The control steps in `seconds`, which the config's `key` says.
+
+        Raises:
+            ConfigError: they are no whole number.
+        """
+        steps = seconds / self.control_dt
+        if abs(steps - round(steps)) > 1e-6:
+            raise ConfigError(f"{key} is {seconds} s; give a whole number of control steps of {self.control_dt:g} s")
+        return round(steps)
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -16,7 +16,7 @@ from musclewarp.models import MuscleModel
 
 pytestmark = pytest.mark.xdist_group("warp")
 
-LIVE = ("qpos", "qvel", "act", "ctrl", "qacc_warmstart")
+LIVE = ("qpos", "qvel", "act", "ctrl", "xfrc_applied", "qacc_warmstart")
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-5}
 
 
@@ -47,7 +47,7 @@ def snapshot(engine: Engine) -> dict[str, torch.Tensor]:
 def mujoco_at(engine: Engine, world: int) -> mujoco.MjData:
     """MuJoCo's own data at the state of one world, forwarded."""
     data = mujoco.MjData(engine.model.mj_model)
-    for name in ("qpos", "qvel", "act", "ctrl", "qacc_warmstart"):
+    for name in LIVE:
         getattr(data, name)[:] = getattr(engine, name)[world].double().numpy()
     mujoco.mj_forward(engine.model.mj_model, data)
     return data
@@ -255,6 +255,29 @@ def test_a_body_in_the_air_has_no_contact(standing: Engine):
     standing.step()
     assert (standing.sensor("floor")[:2] == 0).all()
     assert (standing.sensor("floor")[2:, 0] > 0).all()
+
+
+def test_a_force_from_outside_changes_the_momentum_of_a_body_in_the_air_by_its_impulse(standing: Engine):
+    m, physics, steps = standing.model.mj_model, standing.model.physics, 10
+    qpos = standing.qpos.clone()
+    qpos[:, 2] += 1.0
+    standing.reset(mask_of(standing, 0, 1, 2, 3), qpos, standing.qvel, standing.act)
+    force, pelvis = torch.tensor([80.0, -60.0, 0.0]), m.body("pelvis").id
+    standing.xfrc_applied[1, pelvis, :3] = force.to(standing.dtype)
+    for _ in range(steps):
+        standing.step()
+    gained = momentum(standing, 1) - momentum(standing, 0)
+    np.testing.assert_allclose(gained, force * steps * physics.control_dt, atol=0.02 * 100 * steps * physics.control_dt)
+    assert torch.equal(standing.qvel[2], standing.qvel[0])
+    standing.reset(mask_of(standing, 1), qpos, standing.qvel, standing.act)
+    assert not standing.xfrc_applied.any()
+
+
+def momentum(engine: Engine, world: int) -> np.ndarray:
+    """Of all bodies of a world together, Ns, by MuJoCo."""
+    data = mujoco_at(engine, world)
+    mujoco.mj_subtreeVel(engine.model.mj_model, data)
+    return engine.model.mj_model.body_subtreemass[0] * data.subtree_linvel[0]
 
 
 @pytest.mark.parametrize("kind", ["native", "warp"])

@@ -195,6 +195,7 @@ def test_a_control_step_equals_the_native_engines(parity: ModuleType, name: str)
 def test_graph_on_the_gpu_equals_the_cpu_device(arms: MuscleModel, drive: Callable[..., None]):
     cpu, gpu = WarpEngine(arms, 4), WarpEngine(arms, 4, "cuda")
     for engine in (cpu, gpu):
+        engine.xfrc_applied[1, arms.stepped.body("humerus_r").id, 0] = 20.0
         drive(engine, 3)
     torch.testing.assert_close(gpu.qpos.cpu(), cpu.qpos, atol=1e-4, rtol=0)
     torch.testing.assert_close(gpu.act.cpu(), cpu.act, atol=1e-6, rtol=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from musclewarp.envs import EnvConfig, RewardConfig
+from musclewarp.envs import EnvConfig, PushConfig, RewardConfig, SamplingConfig, TighteningConfig
 from musclewarp.envs.observations import OBSERVATIONS
 from musclewarp.envs.rewards import EFFORT, TRACKING
 from musclewarp.envs.terminations import TERMINATIONS
@@ -64,6 +64,10 @@ def test_rewards_may_be_plain_mappings_as_config_files_have_them():
         ({"terminations": {"site_deviation": NAN}}, r"env\.terminations\.site_deviation is nan"),
         ({"terminations": {"site_deviation": -0.1}}, r"env\.terminations\.site_deviation is -0\.1"),
         ({"observations": ()}, r"at least one term"),
+        ({"sampling": SamplingConfig(rate=0.1)}, r"env\.sampling is off, .*set env\.sampling's floor"),
+        ({"tightening": TighteningConfig(low=0.0)}, r"env\.tightening is off, .*loosest and tightest"),
+        ({"tightening": TighteningConfig(tightest=0.5), "terminations": {}}, r"needs env\.terminations"),
+        ({"pushes": PushConfig(body="pelvis")}, r"env\.pushes is off, .*force"),
     ],
 )
 def test_values_out_of_range_are_refused_by_key(changes, named):
@@ -75,6 +79,25 @@ def test_values_out_of_range_are_refused_by_key(changes, named):
 def test_a_reward_scale_is_positive(scale):
     with pytest.raises(ConfigError, match="scale"):
         RewardConfig(1.0, scale)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "named"),
+    [
+        (SamplingConfig, {"floor": 0.0}, r"env\.sampling\.floor is 0\.0.*\(0, 1\]"),
+        (SamplingConfig, {"rate": NAN}, r"env\.sampling\.rate is nan"),
+        (SamplingConfig, {"segment_seconds": 0.0}, r"env\.sampling\.segment_seconds is 0\.0"),
+        (TighteningConfig, {"tightest": 2.0}, r"tightest, loosest: 2\.0, 1\.0"),
+        (TighteningConfig, {"low": 0.3}, r"low, high: 0\.3, 0\.2"),
+        (TighteningConfig, {"step": 1.0}, r"step: 1\.0"),
+        (TighteningConfig, {"rate": 0.0}, r"rate: 0\.0"),
+        (PushConfig, {"force": (50.0, 10.0)}, r"env\.pushes\.force is \(50\.0, 10\.0\).*the weaker first"),
+        (PushConfig, {"seconds": 3.0}, r"env\.pushes\.seconds is 3\.0, interval 2\.0"),
+    ],
+)
+def test_practice_out_of_range_is_refused_by_key(kind, changes, named):
+    with pytest.raises(ConfigError, match=named):
+        kind(**changes)
 
 
 def test_a_reward_weight_is_a_number():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from musclewarp.envs import ControlConfig, ImitationEnv
+from musclewarp.envs import ControlConfig, ImitationEnv, PushConfig, SamplingConfig, TighteningConfig
 from musclewarp.errors import ConfigError
 from musclewarp.evaluation import evaluator
 from musclewarp.evaluation.evaluator import (
@@ -192,6 +192,19 @@ def test_episodes_are_measured_beside_the_clips(policy, arms, library, result):
     assert numbers["policy"] == result[0]["policy"]
     assert numbers["episodes"]["number"] == len(trials["episodes"]) == 5
     assert 0 < numbers["episodes"]["survival_s"] <= 0.4
+
+
+def test_nobody_is_pushed_in_an_evaluation_unless_it_asks_for_it(policy, arms, library, result):
+    pushes = PushConfig(force=(30.0, 30.0), seconds=0.1, interval=0.1, body="humerus_r")
+    practised = replace(
+        policy.env, pushes=pushes, sampling=SamplingConfig(floor=0.5), tightening=TighteningConfig(loosest=2.0)
+    )
+    still = evaluate(replace(policy, env=practised), arms, library)[0]
+    assert still == result[0]
+    pushed = evaluate(policy, arms, library, pushes=pushes)[0]
+    assert pushed["pushes"] == {"force": (30.0, 30.0), "seconds": 0.1, "interval": 0.1, "body": "humerus_r"}
+    for name in ("policy", "untrained", "zero_excitation"):
+        assert pushed[name]["relative_site_error_m"] != result[0][name]["relative_site_error_m"]
 
 
 def test_a_broken_world_fails_and_keeps_its_last_measurement_while_the_reference_goes_on(arms, library, config):

@@ -10,7 +10,14 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import LambdaCallback
 
-from musclewarp.envs import ControlConfig, NeuralConfig, VariationConfig
+from musclewarp.envs import (
+    ControlConfig,
+    NeuralConfig,
+    PushConfig,
+    SamplingConfig,
+    TighteningConfig,
+    VariationConfig,
+)
 from musclewarp.errors import ConfigError, FileError, SimulationError
 from musclewarp.learning import ppo
 from musclewarp.learning.callbacks import Checkpoints
@@ -97,6 +104,41 @@ def test_n_and_m_updates_equal_n_save_load_m_bit_by_bit(first, fit, keep_worlds,
     different = [key for key, value in expected.items() if not torch.equal(value, found[key])]
     assert not different
     assert resumed.updates == 5
+
+
+def practice(**changes):
+    """An environment that practises, with limits so tight that episodes fail."""
+    return {
+        "terminations": {"site_deviation": 0.03},
+        "sampling": SamplingConfig(floor=0.3, segment_seconds=0.2, rate=0.2),
+        "tightening": TighteningConfig(loosest=1.5, tightest=0.5, low=0.95, high=0.96),
+        "pushes": PushConfig(force=(5.0, 20.0), seconds=0.04, interval=0.1, body="humerus_r"),
+        **changes,
+    }
+
+
+def test_what_is_practised_goes_on_bit_by_bit(fit, keep_worlds, at_update, tmp_path):
+    changes = {"env": practice()}
+    whole = fit(keep_worlds(5), **changes)
+    fit(Checkpoints(tmp_path), at_update(3, stop), **changes)
+    resumed = fit(keep_worlds(5), ckpt_path=tmp_path / "last.ckpt", **changes)
+    expected, found = everything(whole), everything(resumed)
+    assert not [key for key, value in expected.items() if not torch.equal(value, found[key])]
+    assert 0 < whole.env.starts.rates.min() < whole.env.starts.rates.max()
+    assert whole.env.tightening.scale < 1.5
+
+
+@pytest.mark.parametrize("other", ["worlds", "segments"])
+def test_more_worlds_go_on_with_what_is_known_to_fail(other, fit, at_update, tmp_path):
+    first = fit(Checkpoints(tmp_path), at_update(3, stop), env=practice())
+    known = []
+    look = LambdaCallback(on_train_batch_start=lambda trainer, module, *_: known.append(module.env.starts.rates))
+    changes = {"num_worlds": 6} | ({"sampling": SamplingConfig(0.3, 0.5)} if other == "segments" else {})
+    with pytest.warns(UserWarning, match="new episodes begin"):
+        again = fit(look, ckpt_path=tmp_path / "last.ckpt", env=practice(**changes))
+    kept = first.env.starts.rates
+    assert torch.equal(known[0], torch.ones(3).double() if other == "segments" else kept)
+    assert again.updates > 3
 
 
 def test_noise_with_a_memory_and_the_scale_of_values_go_on_bit_by_bit(fit, keep_worlds, at_update, tmp_path):

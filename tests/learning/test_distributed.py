@@ -61,6 +61,7 @@ def keep(self, trainer, module):
                 "updates": module.updates, "world": trainer.world_size, "observation": rollout["observation"].clone(),
                 "action": rollout["action"].clone(), "optimizer": trainer.optimizers[0].state_dict(),
                 "seen": sum(r.numel() for r in first), "sizes": module.sizes, "metrics": metrics, **kept,
+                "rates": module.env.starts.rates,
                 "rollouts": [rollout.to_dict() for rollout in first[1:]]}, f"{folder}/{trainer.global_rank}.pt")
 
 train.Progress.on_train_end = keep
@@ -82,7 +83,13 @@ def ranks(references, env_config, config, tmp_path_factory):
     (folder / "script.py").write_text(SCRIPT)
     settings = {
         "out": str(folder / "run"),
-        "env": {"references": str(references), "num_worlds": 4, "engine": "native", "episode_seconds": 0.3},
+        "env": {
+            "references": str(references),
+            "num_worlds": 4,
+            "engine": "native",
+            "episode_seconds": 0.3,
+            "sampling": {"floor": 0.5, "segment_seconds": 0.2},
+        },
         "ppo": {"total_frames": 3 * 2 * 32, "horizon": 8, "minibatch": 32, "epochs": 2, "hidden": [16]},
     }
     (folder / "tiny.yaml").write_text(yaml.safe_dump(settings))
@@ -103,6 +110,13 @@ def test_weights_and_statistics_are_equal_on_both_ranks(ranks):
     assert first["world"] == second["world"] == 2
     assert [key for key, value in first["weights"].items() if not torch.equal(value, second["weights"][key])] == []
     assert first["optimizer"]["param_groups"] == second["optimizer"]["param_groups"]
+
+
+@pytest.mark.slow
+def test_ranks_know_alike_what_fails(ranks):
+    first, second = ranks[0]
+    assert torch.equal(first["rates"], second["rates"])
+    assert first["rates"].max() < 1
 
 
 @pytest.mark.slow
