@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import jsonargparse
 import torch
+from tensordict import TensorDict
+from torchrl.envs.utils import ExplorationType, set_exploration_type
 from torchrl.modules import ProbabilisticActor
 
 from musclewarp.envs import EnvConfig
@@ -44,6 +46,12 @@ class Policy:
     model_hash: str
     frames: int
     clips: Sequence[str] = ()
+
+    @torch.no_grad()
+    def act(self, observation: torch.Tensor) -> torch.Tensor:
+        """The deterministic action `(N, A)` where it sees `observation (N, D)`."""
+        with set_exploration_type(ExplorationType.DETERMINISTIC):
+            return self.actor(TensorDict({"observation": observation}, batch_size=len(observation)))["action"]
 
     def untrained(self, seed: int = 0) -> Policy:
         """The same policy before learning, with the observation statistics of this one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -119,6 +119,11 @@ class PPO(lightning.LightningModule):
         )
 
     @property
+    def acts_alone(self) -> bool:
+        """Whether the policy alone acted in the last rollout."""
+        return True
+
+    @property
     def env(self) -> ImitationEnv:
         """The environment, once `setup` has made it; not a submodule, so that it is no part of the weights."""
         if self.rollouts is None:
@@ -157,26 +162,39 @@ class PPO(lightning.LightningModule):
                 normalizer.update(first[name])
 
     def training_step(self, rollout: TensorDictBase, batch_idx: int) -> None:
-        made = self.optimizers()
-        optimizers = made if isinstance(made, list) else [made]
+        optimizers = self._optimizers()
         self._estimate_advantages(rollout)
         samples = rollout.exclude("next").reshape(-1)
         if self.config.symmetry == "augment":
             samples = torch.cat((samples, self._image(samples)))
         losses, kl, epochs = [], torch.zeros(()), 0
         while epochs < self.config.epochs and not self._changed_enough(kl):
-            for indices in torch.randperm(len(samples), device=self.device).split(self.config.minibatch):
-                losses.append(self._optimise(optimizers, samples[indices]))
+            losses += [self._optimise(optimizers, minibatch) for minibatch in self._minibatches(samples)]
             epochs += 1
             if self.config.kl_stop or epochs == self.config.epochs:
                 kl = self._policy_change(samples)
         self._steer(optimizers, float(kl))
+        names = ("loss_policy", "loss_value", "clip_fraction")
+        told = dict(zip(names, torch.stack(losses).mean(0), strict=True)) | {"kl": kl, "epochs": float(epochs)}
+        self._conclude(rollout, told)
+
+    def _optimizers(self) -> list[Any]:
+        made = self.optimizers()
+        return made if isinstance(made, list) else [made]
+
+    def _minibatches(self, samples: TensorDictBase) -> Iterator[TensorDictBase]:
+        """All of `samples` in random order, in parts."""
+        for indices in torch.randperm(len(samples), device=self.device).split(self.config.minibatch):
+            yield samples[indices]
+
+    def _conclude(self, rollout: TensorDictBase, told: Mapping[str, torch.Tensor | float]) -> None:
+        """Count and report what was learned from `rollout`; `told` are the numbers of this way of learning."""
         for name, normalizer in self.normalizers.items():
             normalizer.update(rollout[name])
         self.frames += rollout.numel() * world_size()
         self.updates += 1
         self._schedule_std()
-        self._report(rollout, torch.stack(losses).mean(0), kl, epochs, optimizers[0].param_groups[0]["lr"])
+        self._report(rollout, told)
         self.env.quarantine.check()
 
     def _changed_enough(self, kl: torch.Tensor) -> bool:
@@ -189,14 +207,18 @@ class PPO(lightning.LightningModule):
             total = total + losses["loss_entropy"]
         if self.config.symmetry == "loss":
             total = total + self.config.symmetry_weight * self._asymmetry(minibatch)
+        self._descend(optimizers, total)
+        return torch.stack((losses["loss_objective"], losses["loss_critic"], losses["clip_fraction"])).detach()
+
+    def _descend(self, optimizers: Sequence[Any], loss: torch.Tensor) -> None:
+        """One step of each optimiser."""
         for optimizer in optimizers:
             optimizer.zero_grad()
-        self.manual_backward(total)
+        self.manual_backward(loss)
         weights = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
         nn.utils.clip_grad_norm_(weights, self.config.max_grad_norm)
         for optimizer in optimizers:
             optimizer.step()
-        return torch.stack((losses["loss_objective"], losses["loss_critic"], losses["clip_fraction"])).detach()
 
     @torch.no_grad()
     def _estimate_advantages(self, rollout: TensorDictBase) -> None:
@@ -260,9 +282,7 @@ class PPO(lightning.LightningModule):
             std = self._interpolate(self.config.initial_std, self.config.final_std)
             self.head.log_std.data.fill_(torch.tensor(std).log())
 
-    def _report(
-        self, rollout: TensorDictBase, losses: torch.Tensor, kl: torch.Tensor, epochs: int, rate: float
-    ) -> None:
+    def _report(self, rollout: TensorDictBase, told: Mapping[str, torch.Tensor | float]) -> None:
         following = rollout["next"]
         terminated, done = (all_reduce_sum(following[key].sum().float()) for key in ("terminated", "done"))
         quarantine = self.env.quarantine
@@ -274,12 +294,8 @@ class PPO(lightning.LightningModule):
                 "site_error_cm": 100 * following["site_error"].mean(),
                 "early_termination": terminated / done.clamp(min=1),
                 "terminations_per_s": following["terminated"].float().mean() / self.env.model.physics.control_dt,
-                "loss_policy": losses[0],
-                "loss_value": losses[1],
-                "clip_fraction": losses[2],
-                "kl": kl,
-                "epochs": float(epochs),
-                "learning_rate": rate,
+                **told,
+                "learning_rate": self._optimizers()[0].param_groups[0]["lr"],
                 "exploration_std": self.head.log_std.detach().exp().mean(),
                 **self.env.control.take_metrics(),
                 "quarantined": all_reduce_sum(quarantine.count.float()),
