@@ -167,7 +167,7 @@ class Pupil(PPO):
         for _ in range(self.distill.epochs):
             for minibatch in self._minibatches(samples):
                 shown, (loc, scale) = minibatch["teacher_action"], self.head(minibatch["observation"])
-                imitation = binary_cross_entropy_with_logits(loc, shown)
+                imitation = binary_cross_entropy_with_logits(loc, shown, reduction="none").sum(-1).mean()
                 guess = self.value_head(*(minibatch[name] for name in self.normalizers))
                 value = self.config.critic_weight * (guess - minibatch["value_target"]).square().mean()
                 # ranks wait for the gradients of all weights, also of an exploration that is learned later
