@@ -153,10 +153,13 @@ class Pupil(PPO):
     def training_step(self, rollout: TensorDictBase, batch_idx: int) -> None:
         lessons = self.lessons
         self._alone = lessons is None or lessons.share == 0
-        if lessons is None:
-            super().training_step(rollout, batch_idx)
-        else:
+        if lessons is not None:
             self._learn_from(lessons, rollout)
+            return
+        told = self.trainer._results  # pyright: ignore[reportPrivateUsage]
+        if told is not None and "training_step.teacher_share" in told:
+            told.clear()  # else Lightning repeats the numbers of the last lesson in every row
+        super().training_step(rollout, batch_idx)
 
     def _learn_from(self, lessons: Lessons, rollout: TensorDictBase) -> None:
         optimizers = self._optimizers()
