@@ -2,6 +2,8 @@
 
     python benchmarks/learning.py refs/ --seeds 0 1 2 --frames 300000 --json benchmarks/results/learning.jsonl
     python benchmarks/learning.py refs/ --only default muon --plot docs/figures/learning.png
+    python benchmarks/learning.py refs/ --only default pupil quiet_pupil --teacher targets.safetensors --frames 122880 \
+        --every 12288 --json benchmarks/results/distillation.jsonl
 
 Each row trains once and evaluates the policy, its noise off, over all clips between updates; the clock stops
 meanwhile. Rows that the file has already (same choice, seed, clips and frames) are not trained again, so a run that was
@@ -30,11 +32,12 @@ from musclewarp.envs import EnvConfig
 from musclewarp.evaluation.evaluator import policy_controller, run_trials
 from musclewarp.evaluation.metrics import summarize
 from musclewarp.learning import PPO, Policy, PPOConfig
+from musclewarp.learning.distillation import DistillConfig, Pupil
 from musclewarp.learning.policy import parse_config
 from musclewarp.references.library import find_references
 
 Row = dict[str, Any]
-CHOICES: dict[str, dict[str, Any]] = {  # against the defaults
+CHOICES: dict[str, dict[str, Any]] = {  # against the defaults; "distill" is the part of the lessons
     "default": {},
     "beta": {"distribution": "beta"},
     "learned_std": {"learn_std": True},
@@ -47,6 +50,9 @@ CHOICES: dict[str, dict[str, Any]] = {  # against the defaults
     "one_epoch": {"epochs": 1},
     "kl_stop": {"epochs": 6, "kl_stop": 1.0},
     "no_reflex": {"reflex": 0.0},
+    "quiet": {"initial_std": 0.2, "final_std": 0.1},
+    "pupil": {"distill": {"frames": 61_440}},
+    "quiet_pupil": {"distill": {"frames": 61_440}, "initial_std": 0.2, "final_std": 0.1},
 }
 TARGET = 0.02  # m
 
@@ -82,13 +88,15 @@ class Curve(lightning.Callback):
         self._since = time.perf_counter()
 
 
-def train(env: EnvConfig, choice: Mapping[str, Any], seed: int, frames: int, every: int) -> Row:
+def train(env: EnvConfig, choice: Mapping[str, Any], teacher: str, seed: int, frames: int, every: int) -> Row:
     """One training; its curve, and when the error first was `TARGET`."""
+    changes = dict(choice)
+    lessons = DistillConfig(teacher, **changes.pop("distill")) if "distill" in changes else None
     lightning.seed_everything(seed, verbose=False)
     curve = Curve(every)
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", callbacks=[curve], **quiet)
-    trainer.fit(PPO(env, dataclasses.replace(PPOConfig(total_frames=frames), **choice)))
+    trainer.fit(Pupil(env, dataclasses.replace(PPOConfig(total_frames=frames), **changes), lessons))
     reached = next(((f, s / 60) for f, s, error in curve.points if error <= TARGET), (None, None))
     return {
         "points": curve.points,
@@ -158,13 +166,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("references", help="folder or file of references")
     parser.add_argument("--env", default="{}", help="changes of the task, as JSON")
-    parser.add_argument("--only", nargs="+", choices=CHOICES, default=list(CHOICES), metavar="CHOICE")
+    parser.add_argument("--only", nargs="+", choices=CHOICES, metavar="CHOICE", help="default: what needs no teacher")
+    parser.add_argument("--teacher", default="", help="policy on joint targets that pupils learn from")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--frames", type=int, default=300_000)
     parser.add_argument("--every", type=int, default=30_000, help="frames between evaluations")
     parser.add_argument("--json", type=Path, help="file of JSON lines to append to")
     parser.add_argument("--plot", type=Path, help="draw the rows of the file")
     arguments = parser.parse_args()
+    chosen = arguments.only or [name for name, choice in CHOICES.items() if "distill" not in choice]
+    if not arguments.teacher and any("distill" in CHOICES[name] for name in chosen):
+        parser.error("pupils need a --teacher")
     env = parse_config(EnvConfig, {"references": arguments.references, **json.loads(arguments.env)})
     lines = arguments.json.read_text().splitlines() if arguments.json and arguments.json.exists() else []
     rows = [json.loads(line) for line in lines]
@@ -172,12 +184,12 @@ def main() -> None:
     clips = {path.stem: sha256(path.read_bytes()).hexdigest()[:12] for path in find_references(arguments.references)}
     clips = " ".join(f"{name}:{digest}" for name, digest in sorted(clips.items()))
     for seed in arguments.seeds:
-        for choice in arguments.only:
+        for choice in chosen:
             row: Row = {"choice": choice, "seed": seed, "references": Path(arguments.references).name}
             row |= {"total_frames": arguments.frames, "torch": version("torch"), "env": arguments.env, "clips": clips}
             if key_of(row) in known:
                 continue
-            row |= train(env, CHOICES[choice], seed, arguments.frames, arguments.every)
+            row |= train(env, CHOICES[choice], arguments.teacher, seed, arguments.frames, arguments.every)
             print(
                 f"{choice}, seed {seed}: {100 * row['final_m']:.2f} cm after {row['points'][-1][1]:.0f} s", flush=True
             )

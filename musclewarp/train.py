@@ -41,8 +41,8 @@ from musclewarp.launch import trainer_defaults
 from musclewarp.learning.callbacks import Checkpoints, Progress
 from musclewarp.learning.checkpoints import LAST, CheckpointConfig, newest_checkpoint, read_checkpoint, software
 from musclewarp.learning.config import PPOConfig
+from musclewarp.learning.distillation import DistillConfig, Pupil
 from musclewarp.learning.metrics_log import EventsLog, MetricsLog
-from musclewarp.learning.ppo import PPO
 from musclewarp.learning.signals import StopOnSignals, Stopped
 
 _QUIET = (  # what Lightning and its dependencies say that a user of this command can do nothing about
@@ -63,7 +63,7 @@ _COUNTED_OTHERWISE: dict[
     "accumulate_grad_batches": (1, "ppo.minibatch"),
     "gradient_clip_val": (None, "ppo.max_grad_norm"),
 }
-_GROUPS = {"env": EnvConfig, "ppo": PPOConfig, "checkpoint": CheckpointConfig}
+_GROUPS = {"env": EnvConfig, "ppo": PPOConfig, "distill": DistillConfig, "checkpoint": CheckpointConfig}
 
 
 class SaveConfig(SaveConfigCallback):
@@ -78,16 +78,18 @@ class SaveConfig(SaveConfigCallback):
 
 
 class TrainingCLI(LightningCLI):
-    """LightningCLI with the task at `env`, the learner at `ppo` and Lightning at `trainer`."""
+    """LightningCLI with the task at `env`, the learner at `ppo`, lessons at `distill` and Lightning at `trainer`."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_class_arguments(EnvConfig, "env")
         parser.add_class_arguments(PPOConfig, "ppo")
+        parser.add_class_arguments(DistillConfig, "distill")
         parser.add_class_arguments(CheckpointConfig, "checkpoint")
         text = "folder for checkpoints, policy and logs; a run that lies there is gone on with"
         parser.add_argument("--out", type=str, default="runs/latest", help=text)
         parser.link_arguments("env", "model.env", apply_on="instantiate")
         parser.link_arguments("ppo", "model.ppo", apply_on="instantiate")
+        parser.link_arguments("distill", "model.distill", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)
@@ -155,11 +157,12 @@ def _say_what_goes_on(checkpoint: Path, model: Any) -> None:
     """A line about the run that goes on, and what has changed: the same folder may hold an older experiment."""
     saved = read_checkpoint(checkpoint)["musclewarp"]
     now = {"env": asdict(model.env_config), "ppo": asdict(model.config), "software": software()}
+    now["distill"] = asdict(model.distill)
     changed = [
         f"{group}.{key}"
         for group, values in now.items()
         for key, value in values.items()
-        if json.dumps(value) != json.dumps(saved[group].get(key)) and key != "dump_folder"
+        if json.dumps(value) != json.dumps(saved.get(group, values).get(key)) and key != "dump_folder"
     ]
     done = " (no frames are left to learn from: raise ppo.total_frames)"
     print(
@@ -197,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     try:
         TrainingCLI(
-            PPO,
+            Pupil,
             save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,

@@ -112,6 +112,11 @@ BAD = {  # what is wrong: the arguments, with files of the workshop in {braces},
     "key that is unknown, typed": (["fit", *TINY, "--ppo.gama", "1"], ["--ppo.gama", "did you mean 'ppo.gamma'"]),
     "term that is unknown": (["fit", "--config", "{term.yaml}"], ["env.rewards", "site_posiiton", "'site_position'"]),
     "number that is out of range": (["fit", *TINY, "--env.num_worlds=0"], ["env.num_worlds is 0", "at least 1"]),
+    "teacher that is missing": (
+        ["fit", *TINY, "--env.references={refs}", "--distill.teacher={no.ckpt}"],
+        ["no.ckpt", "no such file"],
+    ),
+    "lessons without a teacher": (["fit", *TINY, "--distill.frames=9"], ["distill.frames is 9", "distill.teacher"]),
     "number that is a word": (["fit", *TINY, "--ppo.gamma=much"], ["ppo.gamma", "much", "float"]),
     "config that is missing": (["fit", "--config", "{no.yaml}"], ["no.yaml", "not exist"]),
     "config that is not YAML": (["fit", "--config", "{broken.yaml}"], ["broken.yaml"]),
@@ -213,6 +218,7 @@ RESUMED = {  # one changed argument: what refuses to resume into the same folder
     "--env.lookahead=[2,6,16]": "env.lookahead is [2, 6, 16], but the checkpoint has learned with [1, 3, 8]",
     "--env.observations=[joint_vel,joint_pos]": "env.observations is ",
     "--env.physics={timestep: 0.005, substeps: 4}": "env.physics is ",
+    "--distill.teacher=late.safetensors": "distill.teacher is 'late.safetensors', but",
     "--env.fingers=true": "'bimanual'",
     "--env.model=myofullbody": "'myofullbody'",
     "--env.engine=unreal": "'unreal'",
@@ -251,6 +257,19 @@ def test_a_run_goes_on_in_its_folder_with_one_changed_key_or_is_refused_and_chan
         said = capfd.readouterr().out.splitlines()[0]
         assert said.startswith(f"going on from {folder / 'last.ckpt'}, after 8 frames; changed since: ")
         assert key in said or key.startswith(("seed", "trainer"))
+
+
+def test_a_pupil_is_taught_and_then_goes_on_alone(workshop, tmp_path):
+    common = ["fit", *TINY, f"--env.references={workshop / 'refs'}"]
+    assert main([*common, f"--out={tmp_path / 'teacher'}", "--env.control.mode=joint_targets"]) == 0
+    teacher = tmp_path / "teacher" / "policy.safetensors"
+    assert main([*common, f"--out={tmp_path}", f"--distill.teacher={teacher}", "--distill.frames=4"]) == 0
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [bool(row["teacher_error"]) for row in rows] == [True, False]
+    assert [bool(row["kl"]) for row in rows] == [False, True]
+    policy = load_policy(tmp_path / "policy.safetensors")
+    assert (policy.env.control.mode, policy.frames) == ("excitations", 8)
 
 
 def test_a_run_whose_last_checkpoint_is_truncated_goes_on_from_the_one_before(workshop, tmp_path, capfd):

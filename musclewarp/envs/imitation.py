@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -238,10 +238,11 @@ class ImitationEnv(EnvBase):
 
     def _observe(self) -> dict[str, torch.Tensor]:
         """What the policy, and the critic besides, see now, each `(N, D)`."""
-        return {
-            who: torch.cat([OBSERVATIONS[name](self.state, self.target).flatten(1) for name in terms], dim=-1)
-            for who, terms in self._seen_by.items()
-        }
+        return {who: self.see(terms) for who, terms in self._seen_by.items()}
+
+    def see(self, terms: Sequence[str]) -> torch.Tensor:
+        """What `terms` of `envs.observations` say now, side by side, `(N, D)`."""
+        return torch.cat([OBSERVATIONS[name](self.state, self.target).flatten(1) for name in terms], dim=-1)
 
     def _reward(self) -> torch.Tensor:
         errors = torch.stack([term(self.state, self.target) for term in self._reward_terms], dim=-1)
@@ -283,6 +284,11 @@ class ImitationEnv(EnvBase):
     def frame(self) -> torch.Tensor:
         """Frame `(N,)` of the clip that each world is at."""
         return self._frame
+
+    @property
+    def steps(self) -> torch.Tensor:
+        """Control steps `(N,)` since each world's reset."""
+        return self._steps
 
     def snapshot(self) -> dict[str, torch.Tensor]:
         """Everything that decides how the worlds go on: for checkpoints that resume bit by bit."""

@@ -9,8 +9,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from tensordict import TensorDict
-from torchrl.envs.utils import ExplorationType, set_exploration_type
 
 from musclewarp.envs import ControlConfig, EnvConfig, ImitationEnv, PushConfig, SamplingConfig, TighteningConfig
 from musclewarp.envs.state import State, Target
@@ -69,14 +67,7 @@ def zero_excitation(muscles: int) -> Controller:
 
 def policy_controller(policy: Policy) -> Controller:
     """The policy's deterministic action."""
-
-    @torch.no_grad()
-    def act(observation: torch.Tensor) -> torch.Tensor:
-        seen = TensorDict({"observation": observation.to(policy.device)}, batch_size=len(observation))
-        with set_exploration_type(ExplorationType.DETERMINISTIC):
-            return policy.actor(seen)["action"].to(observation.device)
-
-    return act
+    return policy.act
 
 
 def run_trials(

@@ -103,8 +103,8 @@ class Checkpoints(lightning.Callback):
     writes, and lets nobody else write to the folder meanwhile.
 
     A save that fails, as on a full disk, is a warning; the one at the end is an error. `best.ckpt` is the one with the
-    highest mean reward, with exploration, over the updates since the checkpoint before it. Nothing is written before
-    the first update, so a resumption that fails leaves the files as they are.
+    highest mean reward, with exploration and no teacher's help, over the updates since the one before it. Nothing is
+    written before the first update, so a resumption that fails leaves the files as they are.
     """
 
     def __init__(self, folder: str | Path, config: CheckpointConfig | None = None) -> None:
@@ -140,7 +140,8 @@ class Checkpoints(lightning.Callback):
         assert isinstance(pl_module, PPO)
         if not trainer.is_global_zero:
             return
-        self._rewards.append(float(trainer.callback_metrics["reward"]))
+        if pl_module.acts_alone:
+            self._rewards.append(float(trainer.callback_metrics["reward"]))
         # Lightning has no public name for what `Trainer.save_checkpoint` writes
         self._state = copy.deepcopy(trainer._checkpoint_connector.dump_checkpoint(False))  # pyright: ignore[reportPrivateUsage]
         every = self.config.frames
@@ -175,7 +176,8 @@ class Checkpoints(lightning.Callback):
 
     def _write(self, frames: int) -> bool:
         assert self._state is not None
-        best = max(self._best, self._best | {"mean": fmean(self._rewards)}, key=lambda best: best["mean"])
+        mean = fmean(self._rewards) if self._rewards else -math.inf
+        best = max(self._best, self._best | {"mean": mean}, key=lambda best: best["mean"])
         self._state["callbacks"][self.state_key] = best
         self._saved_at = time.monotonic()  # also if it fails: not at once again
         try:

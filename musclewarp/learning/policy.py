@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import jsonargparse
 import torch
+from tensordict import TensorDict
+from torchrl.envs.utils import ExplorationType, set_exploration_type
 from torchrl.modules import ProbabilisticActor
 
 from musclewarp.envs import EnvConfig
@@ -49,6 +51,13 @@ class Policy:
     def device(self) -> torch.device:
         """Where the actor is."""
         return next(self.actor.parameters()).device
+
+    @torch.no_grad()
+    def act(self, observation: torch.Tensor) -> torch.Tensor:
+        """The deterministic action `(N, A)` where it sees `observation (N, D)`, on the device of that."""
+        seen = TensorDict({"observation": observation.to(self.device)}, batch_size=len(observation))
+        with set_exploration_type(ExplorationType.DETERMINISTIC):
+            return self.actor(seen)["action"].to(observation.device)
 
     def untrained(self, seed: int = 0) -> Policy:
         """The same policy before learning, with the observation statistics of this one."""

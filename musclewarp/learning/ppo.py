@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -126,6 +126,11 @@ class PPO(lightning.LightningModule):
         )
 
     @property
+    def acts_alone(self) -> bool:
+        """Whether the policy alone acted in the last rollout."""
+        return True
+
+    @property
     def env(self) -> ImitationEnv:
         """The environment, once `setup` has made it; not a submodule, so that it is no part of the weights."""
         if self.rollouts is None:
@@ -164,8 +169,7 @@ class PPO(lightning.LightningModule):
                 normalizer.update(first[name])
 
     def training_step(self, rollout: TensorDictBase, batch_idx: int) -> None:
-        made = self.optimizers()
-        optimizers = made if isinstance(made, list) else [made]
+        optimizers = self._optimizers()
         self._estimate_advantages(rollout)
         samples = rollout.exclude("next").reshape(-1)
         own = samples  # what the policy drew: images would tell of its asymmetry, not of its change
@@ -173,24 +177,41 @@ class PPO(lightning.LightningModule):
             samples = torch.cat((samples, self._image(samples)))
         losses, kl, epochs = [], torch.zeros(()), 0
         while epochs < self.config.epochs and not self._changed_enough(kl):
-            for indices in torch.randperm(len(samples), device=self.device).split(self.config.minibatch):
-                losses.append(self._optimise(optimizers, samples[indices]))
+            losses += [self._optimise(optimizers, minibatch) for minibatch in self._minibatches(samples)]
             epochs += 1
             if self.config.kl_stop or epochs == self.config.epochs:
                 kl = self._policy_change(own)
-        means = torch.stack(losses).mean(0)
-        if not means.isfinite().all():
+        self._steer(optimizers, float(kl))
+        names = ("loss_policy", "loss_value", "clip_fraction", "gradient_norm")
+        told = dict(zip(names, torch.stack(losses).mean(0), strict=True)) | {"kl": kl, "epochs": float(epochs)}
+        self._conclude(rollout, told)
+
+    def _optimizers(self) -> list[Any]:
+        made = self.optimizers()
+        return made if isinstance(made, list) else [made]
+
+    def _minibatches(self, samples: TensorDictBase) -> Iterator[TensorDictBase]:
+        """All of `samples` in random order, in parts."""
+        for indices in torch.randperm(len(samples), device=self.device).split(self.config.minibatch):
+            yield samples[indices]
+
+    def _conclude(self, rollout: TensorDictBase, told: Mapping[str, torch.Tensor | float]) -> None:
+        """Count and report what was learned from `rollout`; `told` are the numbers of this way of learning.
+
+        Raises:
+            TrainingError: one of them is not finite, and so the weights are not.
+        """
+        if not all(math.isfinite(value) for value in told.values()):
             raise TrainingError(
                 f"update {self.updates + 1} is not finite; what was learned before it is saved: go on with smaller "
                 "ppo.learning_rate_bounds or ppo.max_grad_norm"
             )
-        self._steer(optimizers, float(kl))
         for name, normalizer in self.normalizers.items():
             normalizer.update(rollout[name])
         self.frames += rollout.numel() * world_size()
         self.updates += 1
         self._schedule_std()
-        self._report(rollout, means, kl, epochs, optimizers[0].param_groups[0]["lr"])
+        self._report(rollout, told)
         self.log_dict(self.env.practise(all_reduce_sum))
         self.env.quarantine.check(all_reduce_sum)
 
@@ -204,14 +225,19 @@ class PPO(lightning.LightningModule):
             total = total + losses["loss_entropy"]
         if self.config.symmetry == "loss":
             total = total + self.config.symmetry_weight * self._asymmetry(minibatch)
+        norm = self._descend(optimizers, total)
+        return torch.stack((losses["loss_objective"], losses["loss_critic"], losses["clip_fraction"], norm)).detach()
+
+    def _descend(self, optimizers: Sequence[Any], loss: torch.Tensor) -> torch.Tensor:
+        """One step of each optimiser; the norm of the gradient before it was clipped."""
         for optimizer in optimizers:
             optimizer.zero_grad()
-        self.manual_backward(total)
+        self.manual_backward(loss)
         weights = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(weights, self.config.max_grad_norm)
         for optimizer in optimizers:
             optimizer.step()
-        return torch.stack((losses["loss_objective"], losses["loss_critic"], losses["clip_fraction"], norm)).detach()
+        return norm
 
     @torch.no_grad()
     def _estimate_advantages(self, rollout: TensorDictBase) -> None:
@@ -275,9 +301,7 @@ class PPO(lightning.LightningModule):
             std = self._interpolate(self.config.initial_std, self.config.final_std)
             self.head.log_std.data.fill_(torch.tensor(std).log())
 
-    def _report(
-        self, rollout: TensorDictBase, losses: torch.Tensor, kl: torch.Tensor, epochs: int, rate: float
-    ) -> None:
+    def _report(self, rollout: TensorDictBase, told: Mapping[str, torch.Tensor | float]) -> None:
         following = rollout["next"]
         terminated, done = (all_reduce_sum(following[key].sum().float()) for key in ("terminated", "done"))
         quarantine = self.env.quarantine
@@ -289,13 +313,8 @@ class PPO(lightning.LightningModule):
                 "site_error_cm": 100 * following["site_error"].mean(),
                 "early_termination": terminated / done.clamp(min=1),
                 "terminations_per_s": following["terminated"].float().mean() / self.env.model.physics.control_dt,
-                "loss_policy": losses[0],
-                "loss_value": losses[1],
-                "clip_fraction": losses[2],
-                "gradient_norm": losses[3],
-                "kl": kl,
-                "epochs": float(epochs),
-                "learning_rate": rate,
+                **told,
+                "learning_rate": self._optimizers()[0].param_groups[0]["lr"],
                 "exploration_std": self.head.log_std.detach().exp().mean(),
                 **{
                     name: all_reduce_max(value) if name.startswith("worst") else value

@@ -13,6 +13,7 @@ from musclewarp.envs import ImitationEnv
 from musclewarp.threads import one_torch_thread
 
 _KEYS = ("action", "action_log_prob")
+_OPTIONAL = ("teacher_action",)
 _NEXT = ("reward", "terminated", "truncated", "done", "site_error")
 
 
@@ -32,10 +33,16 @@ class Rollouts:
         exhausted: Callable[[], bool],
         first_noise: Callable[[Sequence[int]], torch.Tensor] | None = None,
     ) -> None:
-        self.env, self.policy, self.horizon, self.updates, self.exhausted = env, policy, horizon, updates, exhausted
+        self.env, self.horizon, self.updates, self.exhausted = env, horizon, updates, exhausted
         self.current: TensorDictBase | None = None
         self._seen = [key for key in ("observation", "critic_observation") if key in env.observation_spec]
         self._first_noise = first_noise
+        self.follow(policy)
+
+    def follow(self, policy: TensorDictModuleBase) -> None:
+        """Collect with `policy` from here on."""
+        self.policy = policy
+        self._kept = [*self._seen, *_KEYS, *(key for key in _OPTIONAL if key in policy.out_keys)]
 
     @property
     def noise(self) -> torch.Tensor | None:
@@ -68,7 +75,7 @@ class Rollouts:
         for _ in range(steps):
             row, current = self.env.step_and_maybe_reset(self.policy(current))
             following = row["next"]
-            kept = TensorDict({key: row[key] for key in (*self._seen, *_KEYS)}, batch_size=row.batch_size)
+            kept = TensorDict({key: row[key] for key in self._kept}, batch_size=row.batch_size)
             kept["next"] = TensorDict({key: following[key] for key in (*self._seen, *_NEXT)}, batch_size=row.batch_size)
             if self._first_noise:
                 kept["noise"] = row["noise"]
