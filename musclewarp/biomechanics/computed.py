@@ -109,7 +109,8 @@ def movement_of_reference(model: MuscleModel, reference: Reference, experiment: 
     if experiment is not None and table is not None and not reference.loop and _is_of(reference, experiment):
         own, start = True, float(table.time[0])
         end = start + reference.dt * (len(qpos) - 1)
-        events = {side: _until(end, reference.dt, e) for side, e in movement_of_experiment(experiment).events.items()}
+        for side, measured in movement_of_experiment(experiment).events.items():
+            events[side] = _until(end, reference.dt, measured)
         notes.append("angles and events are the experiment's own: their agreement is given")
     if not events:
         events = _kinematic_events(model, qpos, 1.0 / reference.dt, start)

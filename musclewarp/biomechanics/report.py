@@ -38,8 +38,8 @@ _SECTIONS: tuple[tuple[Kind, str, str], ...] = (
 _READING = (
     "r is Pearson's correlation of the mean curves; the lag is the shift, within a quarter of the stride, at which "
     "they correlate best, positive where the simulation comes later; where they correlate still better beyond, there "
-    "is none. EMG comes tens of milliseconds before the force that it commands (the electromechanical delay), of which a "
-    "model has its activation's part at most. The ceiling (in figures in brackets) is the mean r of people with one "
+    "is none. EMG comes tens of milliseconds before the force that it commands (the electromechanical delay), of which "
+    "a model has its activation's part at most. The ceiling (in figures in brackets) is the mean r of people with one "
     "another, each with one other, where one person was measured; where several people's mean was measured, it "
     "is the r of each person with the mean of the others. Their curves are means of many strides, one stride is "
     "noisier. Dotted lines are the measured toe-off; bands are one standard deviation over strides or people."
