@@ -100,18 +100,21 @@ def movement_of_reference(model: MuscleModel, reference: Reference, experiment: 
     """
     _require_legs(model)
     qpos, activations, start, turning = reference.qpos, reference.activations, 0.0, 0.0
-    notes, own, events = _quality(reference), False, dict[Side, GaitEvents]()
+    notes, clock, events = _quality(reference), "", dict[Side, GaitEvents]()
+    made_of_it = experiment is not None and _is_of(reference, experiment)
+    if made_of_it:
+        notes.append("angles are the experiment's own: their agreement is given")
     if reference.loop:
         qpos = _unrolled(qpos)
         turning = _turning(_pelvis(model, qpos), len(reference.qpos) - 1)
         activations = None if activations is None else np.tile(activations[:-1], (_LOOPS, 1))
     table = None if experiment is None else experiment.kinematics
-    if experiment is not None and table is not None and not reference.loop and _is_of(reference, experiment):
-        own, start = True, float(table.time[0])
+    if experiment is not None and table is not None and not reference.loop and made_of_it:
+        clock, start = clock_of(experiment), float(table.time[0])
         end = start + reference.dt * (len(qpos) - 1)
         for side, measured in movement_of_experiment(experiment).events.items():
             events[side] = _until(end, reference.dt, measured)
-        notes.append("angles and events are the experiment's own: their agreement is given")
+    events_given = bool(events)
     if not events:
         events = _kinematic_events(model, qpos, 1.0 / reference.dt, start)
         notes.append("gait events are those of ankles and toes against the pelvis (walking only), not of forces")
@@ -121,10 +124,8 @@ def movement_of_reference(model: MuscleModel, reference: Reference, experiment: 
         notes.append("the reference has no activations: muscles are not compared")
     else:
         signals += activation_signals(model, time, activations)
-    movement = Movement(f"reference {reference.name}", tuple(signals), events, _mass(model), tuple(notes))
-    if experiment is None or not own:
-        return movement
-    return replace(movement, given=frozenset(("angle",)), events_given=True, clock=clock_of(experiment))
+    label, given = f"reference {reference.name}", frozenset[Kind](("angle",) if made_of_it else ())
+    return Movement(label, tuple(signals), events, _mass(model), tuple(notes), given, events_given, clock)
 
 
 def activation_signals(model: MuscleModel, time: Floats, activations: Floats) -> list[Signal]:
@@ -173,8 +174,8 @@ def _quality(reference: Reference) -> list[str]:
     """How far the activations of static optimisation are from producing the movement."""
     told = {
         "impossible_frames": "{:.0%} of the frames need moments that no activations produce (impossible_frames)",
-        "missing_moment_nm": "{:.2g} Nm of a joint's moment are missing on average (missing_moment_nm)",
-        "missing_root_force_n": "{:.2g} N at the root are unexplained on average (missing_root_force_n)",
+        "missing_moment_nm": "{:.1f} Nm of a joint's moment are missing on average (missing_moment_nm)",
+        "missing_root_force_n": "{:.0f} N at the root are unexplained on average (missing_root_force_n)",
     }
     found = [text.format(reference.quality[key]) for key, text in told.items() if key in reference.quality]
     return [f"activations of the reference: {'; '.join(found)}"] if found else []

@@ -95,8 +95,8 @@ class Movement:
 def movement_of_experiment(experiment: Experiment) -> Movement:
     """What was measured: angles, moments, ground forces and EMG of the legs, turning of the pelvis.
 
-    Mean cycles without events (wang2023) are of the right leg, from its heel strike. Pelvis angles are from where it
-    faces on average. Events of a raw recording are not those of people's mean cycles (santuz_walk_emg).
+    Mean cycles without events (wang2023) are of the right leg, from its heel strike to its next. Pelvis angles are from
+    where it faces on average. Events of a raw recording are not those of people's mean cycles (santuz_walk_emg).
     """
     emg, ground = experiment.emg, experiment.ground
     mean_cycle = emg is not None and emg.over_cycle and not experiment.events
@@ -120,6 +120,8 @@ def movement_of_experiment(experiment: Experiment) -> Movement:
             events[side] = events_from_force(force[:, 2], (len(time) - 1) / np.ptp(time), start=float(time[0]))
         elif strikes := experiment.times("heel strike", side):
             events[side] = GaitEvents(np.array(strikes), np.array(experiment.times("toe off", side)))
+    if mean_cycle and experiment.kinematics is not None:
+        events[SIDES[0]] = GaitEvents(experiment.kinematics.time[[0, -1]], np.empty(0))
     return Movement(experiment.name, tuple(signals), events, experiment.subject_mass, clock=clock_of(experiment))
 
 

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from musclewarp import reporting
 from musclewarp.biomechanics.agreement import COLUMNS, FURTHER, compare_movements
 from musclewarp.biomechanics.computed import movement_of_reference, movement_of_replay, movement_of_trial
-from musclewarp.biomechanics.experiments import load_experiment
+from musclewarp.biomechanics.experiments import Event, load_experiment
 from musclewarp.biomechanics.gait_events import GaitEvents
 from musclewarp.biomechanics.movement import Movement, Signal, movement_of_experiment, pelvis_signals
 from musclewarp.biomechanics.replay import replay_experiment
@@ -189,7 +189,7 @@ def test_a_reference_tells_how_far_its_activations_are_from_the_movement(body, s
         assert text in note
 
 
-def test_only_a_reference_of_the_same_trial_takes_its_events(body, replay, walk):
+def test_only_a_reference_of_the_same_trial_takes_its_events(body, replay, striding, walk):
     own = movement_of_reference(body, replay.reference, walk)
     assert own.given == {"angle"}
     assert own.events_given
@@ -198,6 +198,11 @@ def test_only_a_reference_of_the_same_trial_takes_its_events(body, replay, walk)
     assert (other.given, other.events_given, other.clock) == (frozenset(), False, "")
     eventless = movement_of_reference(body, replay.reference, replace(walk, ground={}, events=()))
     assert len(eventless.events["right"].heel_strikes)  # of ankles and toes
+    assert (eventless.given, eventless.events_given) == ({"angle"}, False)
+    assert movement_of_reference(body, replace(striding, source=replay.reference.source), walk).given == {"angle"}
+    strikes = tuple(Event(time, "left", "heel strike") for time in (0.45, 1.799))
+    ended = movement_of_reference(body, replay.reference, replace(walk, ground={}, events=strikes))
+    np.testing.assert_allclose(ended.events["left"].heel_strikes, [0.45, 1.79])  # its last frame
 
 
 def test_pelvis_angles_do_not_depend_on_the_heading(body, striding):

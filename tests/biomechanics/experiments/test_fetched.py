@@ -134,6 +134,11 @@ def test_wang_time_is_phase_times_the_mean_stride(wang, write_wang):
     assert cycle.emg["soleus"].shape == (1, 100)
 
 
+def test_wang_cycles_are_strides_of_the_right_foot(wang, write_wang):
+    phases = find_phases(movement_of_experiment(load_experiment("wang2023", write_wang(wang))))
+    assert [(cycle.start, cycle.end) for cycle in phases["right"].cycles.kept] == [(0.0, pytest.approx(1.1))]
+
+
 def test_wang_without_moments_or_normalisation(wang, write_wang):
     average = wang["Datastr"]["Resample"]["Sych"]["Average"]
     for key in ("IDTrqData", "EMGAvedynNorFlag"):
