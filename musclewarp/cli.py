@@ -30,8 +30,9 @@ a trained policy beside the laboratory:
   musclewarp evaluate runs/walk/last.ckpt --trials trials/
   musclewarp report trials/WALK.policy.trial.safetensors --experiment rajagopal2016_walk --out report/
 
-experiments: rajagopal2016_walk, hamner_run and bmclab_run2018 (no EMG), santuz_walk_emg (EMG only), wang2023.
-r near the ceiling means: as like the others as one more person is. comparison.csv holds every number, in SI units.
+experiments: rajagopal2016_walk, hamner_run and bmclab_run2018 (no EMG), santuz_walk_emg (EMG only), wang2023, gait120.
+r near the ceiling means: as like the measured person as one person is like another (or, where several people's mean was
+measured, like their mean). comparison.csv holds the numbers of every signal, in SI units.
 """
 
 
@@ -147,6 +148,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--experiment", required=True, metavar="NAME", help="a folder in experimental/ of the data root")
     sub.add_argument("--out", type=Path, required=True, help="folder for report.html and comparison.csv")
     sub.add_argument("--model", default="myofullbody", help="what replays the experiment (default: myofullbody)")
+    text = "low-pass of a replay's angles (default: 6, and 15 for running)"
+    sub.add_argument("--cutoff-hz", type=float, metavar="HZ", help=text)
     text = "which part of an experiment that has many, such as subject=4 trial=walk_45"
     sub.add_argument("--select", nargs="+", type=_selection, default=[], metavar="KEY=VALUE", help=text)
 
@@ -280,7 +283,8 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from musclewarp.reporting import report_movement
 
-    report_movement(options.movement, options.experiment, options.out, options.model, dict(options.select))
+    selection = dict(options.select)
+    report_movement(options.movement, options.experiment, options.out, options.model, selection, options.cutoff_hz)
     return 0
 
 

@@ -7,13 +7,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from musclewarp.biomechanics.agreement import compare_movements
 from musclewarp.biomechanics.ceilings import Population, population_of
 from musclewarp.biomechanics.computed import movement_of_reference, movement_of_replay, movement_of_trial
 from musclewarp.biomechanics.experiments import Experiment, load_experiment
-from musclewarp.biomechanics.movement import KINDS, Movement, movement_of_experiment
+from musclewarp.biomechanics.movement import Movement, movement_of_experiment
 from musclewarp.biomechanics.replay import Replay, replay_experiment
 from musclewarp.biomechanics.report import write_comparison
 from musclewarp.errors import ConfigError, FileError
@@ -31,6 +29,7 @@ def report_movement(
     out: Path,
     model: str = "myofullbody",
     selection: Mapping[str, Any] | None = None,
+    cutoff_hz: float | None = None,
 ) -> tuple[Path, Path]:
     """Compare a movement with an experiment; print the summary, write `report.html` and `comparison.csv` into `out`.
 
@@ -40,6 +39,7 @@ def report_movement(
         out: the folder.
         model: what replays the experiment; trials and references know theirs.
         selection: which part of the experiment, see `load_experiment`.
+        cutoff_hz: of the angles' low-pass in a replay, see `replay_experiment`.
 
     Raises:
         FileError: the file is neither a trial nor a reference, or the experiment's data are not there.
@@ -49,7 +49,7 @@ def report_movement(
     data = load_experiment(experiment, **(selection or {}))
     replay = None
     if path is None:
-        person, replay, movement = _replayed(data, model)
+        person, replay, movement = _replayed(data, model, cutoff_hz)
     else:
         person, movement = _recorded(path, data)
     population = _population(data)
@@ -57,15 +57,21 @@ def report_movement(
     context = {name: version(name) for name in ("musclewarp", "mujoco")}
     context |= {"model": f"{person.name}, {len(person.muscles)} muscles", "model hash": person.hash}
     context |= {} if path is None else {"file": path.name}
+    context |= {} if replay is None else replay.settings
+    if data.emg is not None:
+        level = f", in units of its {data.emg.normalised}" if data.emg.normalised else ""
+        context["EMG envelope"] = f"as published{level}; nothing is filtered here"
     page, table = write_comparison(out, agreement, data, population, replay, context)
-    for kind in KINDS:
-        if r := [one.numbers.r for one in agreement.of(kind)]:
-            print(f"{kind:7s} {len(r):3d} signals, r {np.nanmean(r):.2f} on average, lowest {np.nanmin(r):.2f}")
+    for one in agreement.summary():
+        told = "given" if one.given else f"r {one.mean_r:.2f} on average, lowest {one.lowest_r:.2f}"
+        if not one.judged:
+            told = "none changes in both, so no r"
+        print(f"{one.kind:7s} {one.judged:3d} of {one.signals} signals, {told}")
     print(f"wrote {page} and {table}")
     return page, table
 
 
-def _replayed(data: Experiment, model: str) -> tuple[MuscleModel, Replay, Movement]:
+def _replayed(data: Experiment, model: str, cutoff_hz: float | None) -> tuple[MuscleModel, Replay, Movement]:
     if data.kinematics is None or not data.ground:
         missing = "kinematics" if data.kinematics is None else "ground forces"
         raise ConfigError(
@@ -73,7 +79,7 @@ def _replayed(data: Experiment, model: str) -> tuple[MuscleModel, Replay, Moveme
             "another --experiment"
         )
     person = load_model(model)
-    replay = replay_experiment(data, person)
+    replay = replay_experiment(data, person, cutoff_hz=cutoff_hz)
     return person, replay, movement_of_replay(person, replay, data)
 
 

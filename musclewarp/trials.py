@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def compare_solutions(paths: Sequence[Path], out: Path, costs: Path | None = Non
         costs: a reference whose static optimisation under several costs gives further solutions.
 
     Raises:
-        ConfigError: a folder holds no trial.
+        ConfigError: a folder holds no trial, or two paths have one name.
     """
     from rich.console import Console
     from rich.table import Table
@@ -27,9 +28,7 @@ def compare_solutions(paths: Sequence[Path], out: Path, costs: Path | None = Non
     from musclewarp.biomechanics.solution_figures import FIGURES
     from musclewarp.biomechanics.solution_space import cost_solutions, same_motion, solution_space, trial_solution
 
-    groups = {path.name.removesuffix(SUFFIX): load_trials(path) for path in paths}
-    if len(groups) < len(paths):
-        raise ConfigError(f"solutions are called by their files or folders, here {', '.join(groups)}; rename some")
+    groups = {name: load_trials(path) for name, path in zip(_names(paths), paths)}
     if groups:
         same_motion({name: trials[0] for name, trials in groups.items()})
     solutions = [trial_solution(name, trials) for name, trials in groups.items()]
@@ -59,6 +58,19 @@ def compare_solutions(paths: Sequence[Path], out: Path, costs: Path | None = Non
     Console().print(shown)
     print(f"wrote {', '.join([*(f'{name}.csv' for name in tables), *(f'{name}.png' for name in FIGURES)])} to {out}")
     return 0
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The shortest parts of paths that tell them apart: "a" and "b" of runs/a/trials and runs/b/trials."""
+    parts = [Path(os.path.abspath(path).removesuffix(SUFFIX)).parts for path in paths]
+    if len(set(parts)) < len(parts):
+        raise ConfigError(f"{', '.join(map(str, paths))}: two solutions have one name; rename one, or give it once")
+    while len(parts) > 1 and len({part[-1] for part in parts}) == 1:
+        parts = [part[:-1] for part in parts]
+    length = 1
+    while len({part[-length:] for part in parts}) < len(parts):
+        length += 1
+    return ["/".join(part[-length:]) for part in parts]
 
 
 def load_trials(path: Path) -> list[Trial]:

@@ -18,12 +18,17 @@ from musclewarp.biomechanics.phases import Basis, Curves, Record, curves_over, f
 from musclewarp.errors import SignalError
 
 COLUMNS = ("signal", "kind", "side", "r", "lag_s", "rmse", "unit", "ceiling_r")
+FURTHER = ("basis", "composed", "measured_vs_population_r", "r_at_lag", "peak_lag_s")
 BASES: tuple[Basis, ...] = ("gait cycle", "stance")
 COORDINATION = "coordination"
 OF_MAXIMUM = "of maximum"
-_STILL = {"rad": 1e-3}  # a joint that turns less was held
+_STILL = {
+    "rad": 1e-3,
+    "Nm": 0.1,
+    "Nm/kg": 1e-3,
+}  # a joint that turns less was held, one that does less has nothing to do
 _SIDES = (*SIDES, "")
-_MAX_LAG = 0.25  # of the stride: what correlates better farther away is another burst, not the same one late
+MAX_LAG = 0.25  # of the stride: what correlates better farther away is another burst, not the same one late
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +44,9 @@ class SignalAgreement:
         measured_curves: theirs.
         numbers: simulated against measured, of the means.
         unit: of the RMSE.
-        ceiling_r: r that a further person would reach, NaN where that is not known.
+        ceiling_r: r that one person reaches with one other, or, where the measurement is of several people, with the
+            mean of the others; NaN where that is not known.
+        population_r: r of the one measured person with the mean of the population; NaN likewise.
     """
 
     measured: Signal
@@ -51,6 +58,13 @@ class SignalAgreement:
     numbers: CurveComparison
     unit: str
     ceiling_r: float
+    population_r: float
+
+    @property
+    def composed(self) -> str:
+        """Which strides are put together of parts: "simulated", "measured", "both" or "" (none)."""
+        found = [whose for whose in ("simulated", "measured") if getattr(self, f"{whose}_curves").composed]
+        return "both" if len(found) == 2 else "".join(found)
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,7 @@ class Coordination:
     muscles: int
     rho: float
     ceiling: float
+    population_rho: float
 
 
 @dataclass(frozen=True)
@@ -71,6 +86,22 @@ class Rejected:
     side: Side
     kind: str
     cycle: RejectedCycle
+
+
+@dataclass(frozen=True)
+class KindSummary:
+    """Of the N `signals` of a `kind`: of how many there is an r (`judged`; what is silent has none), its mean, ...
+
+    `given`: they were taken from the measurement, and r is no finding.
+    """
+
+    kind: Kind
+    signals: int
+    judged: int
+    mean_r: float
+    lowest_r: float
+    mean_ceiling: float
+    given: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,15 +130,30 @@ class Agreement:
         return tuple(found for found in self.signals if found.measured.kind == kind)
 
     def table(self) -> pd.DataFrame:
-        """One row per signal, with `COLUMNS`; of "coordination", `r` is Spearman's rho."""
+        """One row per signal, with `COLUMNS` and `FURTHER`; of "coordination", `r` is Spearman's rho."""
         rows: list[tuple[object, ...]] = []
         for found in self.signals:
             signal, numbers = found.measured, found.numbers
             values = (numbers.r, numbers.lag_s, numbers.rmse, found.unit, found.ceiling_r)
-            rows.append((signal.name, signal.kind, signal.side, *values))
+            further = (found.basis, found.composed, found.population_r, numbers.r_at_lag, numbers.peak_lag_s)
+            rows.append((signal.name, signal.kind, signal.side, *values, *further))
         for leg in self.coordination:
-            rows.append((COORDINATION, "emg", leg.side, leg.rho, np.nan, np.nan, "", leg.ceiling))
-        return pd.DataFrame(rows, columns=list(COLUMNS))
+            further = (self.bases.get(leg.side, ""), "", leg.population_rho, np.nan, np.nan)
+            rows.append((COORDINATION, "emg", leg.side, leg.rho, np.nan, np.nan, "", leg.ceiling, *further))
+        return pd.DataFrame(rows, columns=[*COLUMNS, *FURTHER])
+
+    def summary(self) -> tuple[KindSummary, ...]:
+        """Of each kind that both have."""
+        rows: list[KindSummary] = []
+        for kind in KINDS:
+            if found := self.of(kind):
+                r, ceilings = np.array([(one.numbers.r, one.ceiling_r) for one in found]).T
+                r, ceilings = r[np.isfinite(r)], ceilings[np.isfinite(ceilings)]
+                mean, lowest = (float(r.mean()), float(r.min())) if len(r) else (np.nan, np.nan)
+                ceiling = float(ceilings.mean()) if len(ceilings) else np.nan
+                given = kind in self.simulated.movement.given
+                rows.append(KindSummary(kind, len(found), len(r), mean, lowest, ceiling, given))
+        return tuple(rows)
 
 
 def compare_movements(simulated: Movement, measured: Movement, population: Population | None = None) -> Agreement:
@@ -116,7 +162,9 @@ def compare_movements(simulated: Movement, measured: Movement, population: Popul
     Where one has no whole stride of a foot, its stances are compared instead. Moments and forces are taken per kg if
     both masses are known. Curves without a level (EMG in units of its own maximum) are divided by their maxima, so that
     shape and timing count. Lags are looked for within a quarter of the stride. What the measurement holds constant is
-    left out.
+    left out. Movements on one clock (a replay and its recording) are compared at the same instants, those that both
+    have, so that no stride is composed of other steps than its counterpart. A leg without events, of which alone the
+    measurement has none, is laid on the other foot's strides.
 
     Args:
         simulated: what a model did.
@@ -139,12 +187,19 @@ def compare_movements(simulated: Movement, measured: Movement, population: Popul
         for cycle in one.over(side, basis).rejected
     ]
     for signal in sorted(measured.signals, key=lambda signal: (KINDS.index(signal.kind), _SIDES.index(signal.side))):
-        mine, foot = simulated.find(signal), signal.side or next(iter(bases))
+        mine, foot = simulated.find(signal), _foot(signal, bases, measured)
         if mine is None or foot not in bases:
             continue
-        if np.nanmax(signal.values) - np.nanmin(signal.values) <= _STILL.get(signal.unit, 0.0):
+        finite = signal.values[np.isfinite(signal.values)]
+        if np.ptp(finite if len(finite) else np.zeros(1)) <= _STILL.get(signal.unit, 0.0):
             notes.append(f"{_name(signal)} was held constant in the measurement: not compared")
             continue
+        if simulated.clock and simulated.clock == measured.clock and not signal.over_cycle:
+            together = _same_instants(mine, signal)
+            if together is None:
+                notes.append(f"{_name(signal)}: no instant of it is in both records; not compared")
+                continue
+            mine, signal = together
         cycles = [record.over(foot, bases[foot]) for record in records]
         curves = [curves_over(each, over, bases[foot]) for each, over in zip((mine, signal), cycles)]
         for record, each in zip(records, curves):
@@ -160,7 +215,7 @@ def compare_movements(simulated: Movement, measured: Movement, population: Popul
             f"'{simulated.label}' ({there or 'no signals'}) and '{measured.label}' ({here or 'no signals'}) have no "
             "signal in common over a stride; choose another experiment"
         )
-    told = tuple(dict.fromkeys((*simulated.notes, *notes, *_composed(signals))))
+    told = tuple(dict.fromkeys((*simulated.notes, *measured.notes, *notes, *_composed(signals))))
     coordination = _coordination(signals, population)
     return Agreement(ours, theirs, bases, tuple(signals), coordination, tuple(dict.fromkeys(rejected)), told)
 
@@ -169,21 +224,44 @@ def _compare(
     mine: Signal, signal: Signal, foot: Side, basis: Basis, stride: float, simulated: Curves, measured: Curves,
     population: Population | None,
 ) -> SignalAgreement:  # fmt: skip
-    unit, ceiling, cyclic = signal.unit, float("nan"), basis == "gait cycle"
+    unit, ceiling, with_mean, cyclic = signal.unit, float("nan"), float("nan"), basis == "gait cycle"
     if not (mine.has_level and signal.has_level):
         simulated, measured, unit = _of_maximum(simulated), _of_maximum(measured), OF_MAXIMUM
-    if population is not None and signal.kind == "emg" and cyclic:
-        ceiling = population.ceiling(signal.name)
+    if population is not None and signal.kind == "emg" and cyclic and foot == signal.side:
+        one_person = len(signal.values) == 1
+        ceiling = population.ceiling(signal.name, one_person)
+        with_mean = population.with_mean(signal.name, measured.mean) if one_person else with_mean
     (numbers,) = compare_curves(
-        simulated.mean[:, None], measured.mean[:, None], [signal.name], stride, cyclic, max_lag=_MAX_LAG * stride
+        simulated.mean[:, None], measured.mean[:, None], [signal.name], stride, cyclic, max_lag=MAX_LAG * stride
     )
-    return SignalAgreement(signal, foot, basis, stride, simulated, measured, numbers, unit, ceiling)
+    return SignalAgreement(signal, foot, basis, stride, simulated, measured, numbers, unit, ceiling, with_mean)
 
 
 def _of_maximum(curves: Curves) -> Curves:
     """In units of the mean curve's maximum; one that is silent throughout stays so."""
     highest = curves.mean.max()
     return replace(curves, values=curves.values / highest) if highest > 0.0 else curves
+
+
+def _foot(signal: Signal, bases: Mapping[Side, Basis], measured: Movement) -> Side:
+    """On whose strides a signal lies: its own leg's, but for the trunk and for the one leg without events."""
+    strides = next(iter(bases))
+    if not signal.side or (not signal.over_cycle and measured.events and signal.side not in measured.events):
+        return strides
+    return signal.side
+
+
+def _same_instants(mine: Signal, signal: Signal) -> tuple[Signal, Signal] | None:
+    """Both at the simulated instants that lie within both; None without two of them."""
+    first, last = signal.instants[0] - 1e-9, signal.instants[-1] + 1e-9
+    inside = (mine.instants >= first) & (mine.instants <= last)
+    if inside.sum() < 2:
+        return None
+    instants = mine.instants[inside]
+    values = np.array([np.interp(instants, signal.instants, person) for person in signal.values])
+    return replace(mine, instants=instants, values=mine.values[:, inside]), replace(
+        signal, instants=instants, values=values
+    )
 
 
 def _bases(simulated: Record, measured: Record) -> dict[Side, Basis]:
@@ -211,7 +289,11 @@ def _bases(simulated: Record, measured: Record) -> dict[Side, Basis]:
 def _notes(bases: Mapping[Side, Basis], records: tuple[Record, Record]) -> list[str]:
     notes: list[str] = []
     for side in SIDES:
-        if side not in bases:
+        measured = records[1].movement
+        if side not in bases and measured.events and side not in measured.events:
+            if any(signal.side == side for signal in measured.signals):
+                notes.append(f"the {side} foot has no events: its leg is laid on the other foot's strides")
+        elif side not in bases:
             notes.append(f"the {side} foot: no stride or stance is in both records; not compared")
         elif bases[side] == "stance":
             whose = " and ".join(one.whose for one in records if not one.has(side, "gait cycle"))
@@ -254,8 +336,12 @@ def _coordination(signals: list[SignalAgreement], population: Population | None)
             ours = np.stack([found.simulated_curves.mean for found in moving], axis=-1)
             theirs = np.stack([found.measured_curves.mean for found in moving], axis=-1)
             names = [found.measured.name for found in moving]
-            ceiling = float("nan") if population is None else population.coordination_ceiling(names)
-            legs.append(Coordination(side, len(moving), representational_similarity(ours, theirs), ceiling))
+            ceiling = with_mean = float("nan")
+            if population is not None and all(found.foot == side for found in moving):
+                one_person = len(moving[0].measured.values) == 1
+                ceiling = population.coordination_ceiling(names, one_person)
+                with_mean = population.coordination_with_mean(names, theirs) if one_person else with_mean
+            legs.append(Coordination(side, len(moving), representational_similarity(ours, theirs), ceiling, with_mean))
     return tuple(legs)
 
 

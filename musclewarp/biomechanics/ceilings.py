@@ -1,8 +1,12 @@
-"""What a further person would reach: how alike people's EMG is, muscle by muscle, from Santuz's walkers."""
+"""What people reach: how alike their EMG is, muscle by muscle, from Santuz's walkers.
+
+A simulation is measured by what it is compared with. With one person, by how alike one person is to one other; with a
+population, by how alike one person is to the mean of the others, which is smoother and so always more alike.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +18,7 @@ from musclewarp.biomechanics.movement import movement_of_experiment
 from musclewarp.biomechanics.muscle_maps import SITES
 from musclewarp.biomechanics.phases import curves_over
 from musclewarp.biomechanics.signals import Floats
-from musclewarp.biomechanics.statistics import leave_one_out
+from musclewarp.biomechanics.statistics import leave_one_out, pairwise
 from musclewarp.errors import SignalError
 
 
@@ -43,18 +47,41 @@ class Population:
         parts = [curves for part, curves in self.curves.items() if set(SITES[part]) <= set(SITES.get(site, ()))]
         return np.mean(parts, axis=0) if parts else None
 
-    def ceiling(self, site: str) -> float:
-        """Mean Pearson's r of each person with the mean of the others; NaN where nobody was measured."""
-        curves = self.of(site)
-        return float("nan") if curves is None else float(leave_one_out(curves, pearson).mean())
+    def ceiling(self, site: str, one_person: bool = False) -> float:
+        """Mean Pearson's r of each person with the mean of the others, or with one other; NaN where none was measured.
 
-    def coordination_ceiling(self, sites: Sequence[str]) -> float:
-        """The same of the pattern of these muscles, see `representational_similarity`; NaN if one was not measured."""
-        curves = [self.of(site) for site in sites]
-        found = [person for person in curves if person is not None]
-        if len(found) < len(sites) or len(sites) < 3:
+        Args:
+            site: of the electrode.
+            one_person: whether one person is compared with, and not a population.
+        """
+        curves = self.of(site)
+        return float("nan") if curves is None else float(_alike(one_person)(curves, pearson).mean())
+
+    def with_mean(self, site: str, curve: Floats) -> float:
+        """Pearson's r of a person's `curve (101,)` with the mean of these people; NaN where none was measured."""
+        curves = self.of(site)
+        return float("nan") if curves is None else pearson(curve, curves.mean(axis=0))
+
+    def coordination_ceiling(self, sites: Sequence[str], one_person: bool = False) -> float:
+        """As `ceiling`, of the pattern of these muscles (`representational_similarity`); NaN if one is missing."""
+        people = self._together(sites)
+        if people is None:
             return float("nan")
-        return float(leave_one_out(np.stack(found, axis=-1), representational_similarity).mean())
+        return float(_alike(one_person)(people, representational_similarity).mean())
+
+    def coordination_with_mean(self, sites: Sequence[str], curves: Floats) -> float:
+        """As `with_mean`, of the pattern of a person's `curves (101, M)` of these muscles."""
+        people = self._together(sites)
+        return float("nan") if people is None else representational_similarity(curves, people.mean(axis=0))
+
+    def _together(self, sites: Sequence[str]) -> Floats | None:
+        """`(S, 101, M)` of M sites, three or more, all of which were measured."""
+        found = [person for person in map(self.of, sites) if person is not None]
+        return np.stack(found, axis=-1) if len(found) == len(sites) >= 3 else None
+
+
+def _alike(one_person: bool) -> Callable[[Floats, Callable[[Floats, Floats], float]], Floats]:
+    return pairwise if one_person else leave_one_out
 
 
 def population_of(experiment: Experiment) -> Population:

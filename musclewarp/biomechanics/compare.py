@@ -74,6 +74,9 @@ def best_lag(
         max_lag: s to either side; by default half a cycle, or a quarter of a plain record.
         subsample: refine the lag, by a parabola through the best three, beyond the sampling.
 
+    Returns:
+        NaN where they correlate still better beyond `max_lag`: then there is no best lag within it.
+
     Raises:
         SignalError: lengths differ, or a value is not finite.
     """
@@ -89,6 +92,8 @@ def best_lag(
     if np.isnan(r[1:-1]).all():
         return Lag(float("nan"), float("nan"))
     best = 1 + int(np.nanargmax(r[1:-1]))
+    if np.nanmax(r[best - 1 : best + 2]) > r[best]:  # the best is at the bound, and no peak
+        return Lag(float("nan"), float("nan"))
     offset, height = vertex(*r[best - 1 : best + 2]) if subsample else (0.0, float(r[best]))
     return Lag(float((lags[best] + offset) * dt), float(min(height, 1.0)))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
@@ -9,7 +11,17 @@ from scipy.spatial.transform import Rotation
 from musclewarp.biomechanics.experiments import Experiment
 from musclewarp.biomechanics.experiments.experiment import SIDES, Side
 from musclewarp.biomechanics.gait_events import GaitEvents, events_from_force, events_from_kinematics
-from musclewarp.biomechanics.movement import Movement, Signal, force_signals, leg_signals, movement_of_experiment
+from musclewarp.biomechanics.movement import (
+    Kind,
+    Movement,
+    Signal,
+    clock_of,
+    facing,
+    force_signals,
+    leg_signals,
+    movement_of_experiment,
+    pelvis_signals,
+)
 from musclewarp.biomechanics.muscle_maps import map_sites, sites_of
 from musclewarp.biomechanics.replay import Replay
 from musclewarp.biomechanics.signals import Floats
@@ -21,9 +33,7 @@ from musclewarp.models.kinematics import Kinematics
 from musclewarp.motion import rotations
 from musclewarp.references import Reference
 from musclewarp.references.cycle import cycle_of
-from musclewarp.retarget.opensim import PELVIS_TURN
 
-_TO_Z_UP = Rotation.from_rotvec([np.pi / 2, 0.0, 0.0])
 _LOOPS = 3  # turns of a loop: whole strides of both feet are among them
 
 
@@ -36,8 +46,11 @@ def movement_of_replay(model: MuscleModel, replay: Replay, experiment: Experimen
         signals += force_signals(side, time, replay.ground_forces[:, foot])
     signals += activation_signals(model, time, replay.activations)
     events = movement_of_experiment(experiment).events
-    notes = ("ground forces are the measured ones, scaled to the model's mass: their agreement is no finding",)
-    return Movement(f"replay of {experiment.name}", tuple(signals), events, replay.mass, notes)
+    note = (
+        "angles, events and ground forces (scaled to the model's mass) are the measured ones: their agreement is given"
+    )
+    label, given = f"replay of {experiment.name}", frozenset[Kind](("angle", "grf"))
+    return Movement(label, tuple(signals), events, replay.mass, (note,), given, True, clock_of(experiment))
 
 
 def movement_of_trial(model: MuscleModel, trial: Trial) -> Movement:
@@ -64,10 +77,10 @@ def movement_of_trial(model: MuscleModel, trial: Trial) -> Movement:
     net = simulated_moments(model, qpos, qvel, activations).net
     names = [model.dof_names[dof] for dof in model.couplings.independent]
     signals = [*_angles(model, time, qpos), *leg_signals("moment", "Nm", time, dict(zip(names, net.T)))]
-    facing = _facing(_pelvis(model, qpos).mean())
+    ahead = facing(_pelvis(model, qpos))
     events: dict[Side, GaitEvents] = {}
     for side in SIDES:
-        turned = force[:, model.feet.index(side)] @ facing.T
+        turned = force[:, model.feet.index(side)] @ ahead.T
         signals += force_signals(side, time, turned)
         events[side] = events_from_force(turned[:, 2], 1.0 / trial.dt)
     signals += activation_signals(model, time, activations)
@@ -86,24 +99,33 @@ def movement_of_reference(model: MuscleModel, reference: Reference, experiment: 
         ModelError: the model has no legs.
     """
     _require_legs(model)
-    qpos, activations, start = reference.qpos, reference.activations, 0.0
-    notes: list[str] = []
+    qpos, activations, start, turning = reference.qpos, reference.activations, 0.0, 0.0
+    notes, clock, events = _quality(reference), "", dict[Side, GaitEvents]()
+    made_of_it = experiment is not None and _is_of(reference, experiment)
+    if made_of_it:
+        notes.append("angles are the experiment's own: their agreement is given")
     if reference.loop:
         qpos = _unrolled(qpos)
+        turning = _turning(_pelvis(model, qpos), len(reference.qpos) - 1)
         activations = None if activations is None else np.tile(activations[:-1], (_LOOPS, 1))
     table = None if experiment is None else experiment.kinematics
-    if experiment is not None and table is not None and not reference.loop and _is_of(reference, experiment):
-        start, events = float(table.time[0]), movement_of_experiment(experiment).events
-    else:
-        events = _kinematic_events(model, qpos, 1.0 / reference.dt)
+    if experiment is not None and table is not None and not reference.loop and made_of_it:
+        clock, start = clock_of(experiment), float(table.time[0])
+        end = start + reference.dt * (len(qpos) - 1)
+        for side, measured in movement_of_experiment(experiment).events.items():
+            events[side] = _until(end, reference.dt, measured)
+    events_given = bool(events)
+    if not events:
+        events = _kinematic_events(model, qpos, 1.0 / reference.dt, start)
         notes.append("gait events are those of ankles and toes against the pelvis (walking only), not of forces")
     time = start + reference.dt * np.arange(len(qpos), dtype=np.float64)
-    signals = _angles(model, time, qpos)
+    signals = _angles(model, time, qpos, turning)
     if activations is None:
         notes.append("the reference has no activations: muscles are not compared")
     else:
         signals += activation_signals(model, time, activations)
-    return Movement(f"reference {reference.name}", tuple(signals), events, _mass(model), tuple(notes))
+    label, given = f"reference {reference.name}", frozenset[Kind](("angle",) if made_of_it else ())
+    return Movement(label, tuple(signals), events, _mass(model), tuple(notes), given, events_given, clock)
 
 
 def activation_signals(model: MuscleModel, time: Floats, activations: Floats) -> list[Signal]:
@@ -117,12 +139,10 @@ def activation_signals(model: MuscleModel, time: Floats, activations: Floats) ->
     return signals
 
 
-def _angles(model: MuscleModel, time: Floats, qpos: Floats) -> list[Signal]:
+def _angles(model: MuscleModel, time: Floats, qpos: Floats, turning: float = 0.0) -> list[Signal]:
     names = [model.dof_names[dof] for dof in model.joint_dofs]
     signals = leg_signals("angle", "rad", time, dict(zip(names, qpos[:, model.joint_qpos].T)))
-    turned = (_TO_Z_UP.inv() * _pelvis(model, qpos)).as_euler("ZXY")
-    turns = zip(PELVIS_TURN, np.unwrap(turned, axis=0).T)
-    return signals + [Signal(name, "angle", "", "rad", time, values[None]) for name, values in turns]
+    return signals + pelvis_signals(time, _pelvis(model, qpos), turning)
 
 
 def _pelvis(model: MuscleModel, qpos: Floats) -> Rotation:
@@ -131,23 +151,43 @@ def _pelvis(model: MuscleModel, qpos: Floats) -> Rotation:
     return Rotation.from_quat(rotations.from_matrix(poses.rotation[:, 0].numpy()), scalar_first=True)
 
 
-def _facing(pelvis: Rotation) -> Floats:
-    """The turn about z, `(3, 3)`, from the world to a frame whose x axis is the way that the pelvis faces."""
+def _turning(pelvis: Rotation, period: int) -> float:
+    """rad by which a loop of so many frames turns from frame to frame on the whole."""
     forward = pelvis.apply([1.0, 0.0, 0.0])
-    return Rotation.from_rotvec([0.0, 0.0, -np.arctan2(forward[1], forward[0])]).as_matrix()
+    heading = np.unwrap(np.arctan2(forward[:, 1], forward[:, 0]))
+    return float(heading[period] - heading[0]) / period
 
 
 def _is_of(reference: Reference, experiment: Experiment) -> bool:
-    return reference.source.get("experiment") == experiment.name
+    """Whether it was made from this person and trial, which the task tells."""
+    source = reference.source
+    return (source.get("experiment"), source.get("task")) == (experiment.name, experiment.task)
 
 
-def _kinematic_events(model: MuscleModel, qpos: Floats, rate: float) -> dict[Side, GaitEvents]:
+def _until(end: float, dt: float, events: GaitEvents) -> GaitEvents:
+    """Events less than a frame after the last one happen in it: frames are a whole number of steps apart."""
+    strikes = events.heel_strikes
+    return replace(events, heel_strikes=np.where((strikes > end) & (strikes < end + dt), end, strikes))
+
+
+def _quality(reference: Reference) -> list[str]:
+    """How far the activations of static optimisation are from producing the movement."""
+    told = {
+        "impossible_frames": "{:.0%} of the frames need moments that no activations produce (impossible_frames)",
+        "missing_moment_nm": "{:.1f} Nm of a joint's moment are missing on average (missing_moment_nm)",
+        "missing_root_force_n": "{:.0f} N at the root are unexplained on average (missing_root_force_n)",
+    }
+    found = [text.format(reference.quality[key]) for key, text in told.items() if key in reference.quality]
+    return [f"activations of the reference: {'; '.join(found)}"] if found else []
+
+
+def _kinematic_events(model: MuscleModel, qpos: Floats, rate: float, start: float) -> dict[Side, GaitEvents]:
     places = Kinematics(model)(torch.from_numpy(qpos), jacobian=False).position.numpy()
-    facing = _pelvis(model, qpos).apply([1.0, 0.0, 0.0])
+    ahead = _pelvis(model, qpos).apply([1.0, 0.0, 0.0])
     events: dict[Side, GaitEvents] = {}
     for side in SIDES:
         ankle, toes = (places[:, model.sites.index(f"{side}_{part}")] for part in ("ankle", "toes"))
-        events[side] = events_from_kinematics(ankle, toes, places[:, 0], rate, facing)
+        events[side] = events_from_kinematics(ankle, toes, places[:, 0], rate, ahead, start=start)
     return events
 
 

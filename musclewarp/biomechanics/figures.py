@@ -97,8 +97,9 @@ def _block(
     for axes, one in zip(grid, signals):
         _panel(axes, one, population)
         strides = agreement.measured.over(one.foot, "gait cycle").kept
-        if one.basis == "gait cycle" and strides:
-            toe_off = 100.0 * float(np.mean([stride.stance_fraction for stride in strides]))
+        stances = [stride.stance_fraction for stride in strides if np.isfinite(stride.toe_off)]
+        if one.basis == "gait cycle" and stances:
+            toe_off = 100.0 * float(np.mean(stances))
             axes.axvline(toe_off, color="0.5", linewidth=0.7, linestyle=":", zorder=0)
         panels.setdefault(one.measured.name, []).append(axes)
     for axes in grid[len(signals) :]:
@@ -109,7 +110,7 @@ def _panel(axes: Axes, one: SignalAgreement, population: Population | None) -> N
     percent = np.linspace(0.0, 100.0, POINTS)
     factor = 180.0 / np.pi if one.unit == "rad" else 1.0
     people = population.of(one.measured.name) if population is not None and one.measured.kind == "emg" else None
-    if people is not None and one.basis == "gait cycle":
+    if people is not None and one.basis == "gait cycle" and one.foot == one.measured.side:
         people = people / people.mean(axis=0).max()
         middle, spread = people.mean(axis=0), people.std(axis=0, ddof=1)
         axes.fill_between(percent, middle - spread, middle + spread, color=PEOPLE, alpha=0.3, linewidth=0)

@@ -30,7 +30,7 @@ class CycleConfig:
 
 @dataclass(frozen=True)
 class GaitCycle:
-    """One stride, heel strike to heel strike of the same foot; times in s."""
+    """One stride, heel strike to heel strike of the same foot; times in s, `toe_off` NaN where none was recorded."""
 
     start: float
     toe_off: float
@@ -94,14 +94,18 @@ class GaitSummary:
 
 
 def find_cycles(events: GaitEvents, config: CycleConfig | None = None) -> GaitCycles:
-    """The strides between heel strikes of one foot, and which of them to leave out for which reason."""
+    """The strides between heel strikes of one foot, and which of them to leave out for which reason.
+
+    Where no toe-off was recorded at all, strides count without one (NaN).
+    """
     config = config or CycleConfig()
     kept: list[GaitCycle] = []
     rejected: list[RejectedCycle] = []
+    known = len(events.toe_offs) > 0
     for start, end in zip(events.heel_strikes[:-1].tolist(), events.heel_strikes[1:].tolist()):
         inside = events.toe_offs[(events.toe_offs > start) & (events.toe_offs < end)].tolist()
-        cycle = GaitCycle(start, inside[0] if inside else end, end)
-        if reason := _defect(cycle, len(inside), config):
+        cycle = GaitCycle(start, inside[0] if inside else end if known else float("nan"), end)
+        if reason := _defect(cycle, len(inside) if known else None, config):
             rejected.append(RejectedCycle(start, end, reason))
         else:
             kept.append(cycle)
@@ -212,11 +216,13 @@ def summarize_gait(cycles: Sequence[GaitCycle], steps: ArrayLike = ()) -> GaitSu
     )
 
 
-def _defect(cycle: GaitCycle, toe_offs: int, config: CycleConfig) -> str | None:
+def _defect(cycle: GaitCycle, toe_offs: int | None, config: CycleConfig) -> str | None:
     shortest, longest = config.duration
     low, high = config.stance_fraction
     if not shortest <= cycle.duration <= longest:
         return f"lasts {cycle.duration:.3f} s, outside {shortest:g} to {longest:g} s"
+    if toe_offs is None:
+        return None
     if toe_offs != 1:
         return f"has {toe_offs} toe-offs instead of one"
     if not low <= cycle.stance_fraction <= high:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from musclewarp.biomechanics.experiments import Experiment
 from musclewarp.biomechanics.experiments.experiment import SIDES, Side
@@ -22,6 +23,7 @@ KINDS: tuple[Kind, ...] = ("angle", "moment", "grf", "emg")
 SIDE_OF: Mapping[str, Side] = {"_r": SIDES[0], "_l": SIDES[1]}
 LEG = ("hip_flexion", "hip_adduction", "hip_rotation", "knee_angle", "ankle_angle", "subtalar_angle", "mtp_angle")
 FORCES = ("vertical", "forward", "medial")
+_TO_Z_UP = Rotation.from_rotvec([np.pi / 2, 0.0, 0.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +72,10 @@ class Movement:
         events: heel strikes and toe-offs of each foot, on the clock of the signals.
         mass: kg of who moves, None if not known.
         notes: what to know before comparing.
+        given: kinds of signals that were taken from the measurement, so that their agreement with it is no finding.
+        events_given: whether the events were.
+        clock: which recording's time the signals are on; "" if their own. Movements on one clock can be compared
+            instant by instant.
     """
 
     label: str
@@ -77,6 +83,9 @@ class Movement:
     events: Mapping[Side, GaitEvents] = field(default_factory=dict[Side, GaitEvents])
     mass: float | None = None
     notes: tuple[str, ...] = ()
+    given: frozenset[Kind] = frozenset()
+    events_given: bool = False
+    clock: str = ""
 
     def find(self, like: Signal) -> Signal | None:
         """The signal of the same kind, name and side."""
@@ -86,7 +95,8 @@ class Movement:
 def movement_of_experiment(experiment: Experiment) -> Movement:
     """What was measured: angles, moments, ground forces and EMG of the legs, turning of the pelvis.
 
-    Mean cycles without events (wang2023) are of the right leg, from its heel strike.
+    Mean cycles without events (wang2023) are of the right leg, from its heel strike to its next. Pelvis angles are from
+    where it faces on average. Events of a raw recording are not those of people's mean cycles (santuz_walk_emg).
     """
     emg, ground = experiment.emg, experiment.ground
     mean_cycle = emg is not None and emg.over_cycle and not experiment.events
@@ -100,6 +110,9 @@ def movement_of_experiment(experiment: Experiment) -> Movement:
         for muscle in (name for name in emg.muscles if name in SITES):
             signals.append(Signal(muscle, "emg", emg.side, "1", emg.instants, emg[muscle], over, level))
     events: dict[Side, GaitEvents] = {}
+    if emg is not None and emg.over_cycle and experiment.raw_emg is not None:
+        note = "the measurement has mean cycles and no stride time: lags are of the simulated stride"
+        return Movement(experiment.name, tuple(signals), mass=experiment.subject_mass, notes=(note,))
     for side in SIDES:
         if side in ground:
             time, force = ground[side].time, ground[side].force
@@ -107,7 +120,35 @@ def movement_of_experiment(experiment: Experiment) -> Movement:
             events[side] = events_from_force(force[:, 2], (len(time) - 1) / np.ptp(time), start=float(time[0]))
         elif strikes := experiment.times("heel strike", side):
             events[side] = GaitEvents(np.array(strikes), np.array(experiment.times("toe off", side)))
-    return Movement(experiment.name, tuple(signals), events, experiment.subject_mass)
+    if mean_cycle and experiment.kinematics is not None:
+        events[SIDES[0]] = GaitEvents(experiment.kinematics.time[[0, -1]], np.empty(0))
+    return Movement(experiment.name, tuple(signals), events, experiment.subject_mass, clock=clock_of(experiment))
+
+
+def clock_of(experiment: Experiment) -> str:
+    """Of which recording its times are: one name may be that of many people and trials, which the task tells."""
+    return f"{experiment.name}: {experiment.task}"
+
+
+def pelvis_signals(time: Floats, pelvis: Rotation, turning: float = 0.0) -> list[Signal]:
+    """Tilt, list and rotation of a pelvis `(T,)` in the z-up world, from where it faces on average.
+
+    Args:
+        time: `(T,)` s.
+        pelvis: its x axis is forward, its y axis up.
+        turning: rad that it turns from frame to frame on the whole, to the left, as on a curved path.
+    """
+    steps = turning * (np.arange(len(time)) - (len(time) - 1) / 2)
+    straight = Rotation.from_rotvec(steps[:, None] * [0.0, 0.0, -1.0]) * pelvis
+    turned = (_TO_Z_UP.inv() * Rotation.from_matrix(facing(straight)) * straight).as_euler("ZXY")
+    turns = zip(PELVIS_TURN, np.unwrap(turned, axis=0).T)
+    return [Signal(name, "angle", "", "rad", time, values[None]) for name, values in turns]
+
+
+def facing(pelvis: Rotation) -> Floats:
+    """The turn about z, `(3, 3)`, from the world to where the pelvis `(T,)` faces on average, its new x axis."""
+    forward = pelvis.mean().apply([1.0, 0.0, 0.0])
+    return Rotation.from_rotvec([0.0, 0.0, -np.arctan2(forward[1], forward[0])]).as_matrix()
 
 
 def leg_signals(kind: Kind, unit: str, time: Floats, columns: Mapping[str, Floats]) -> list[Signal]:
@@ -129,9 +170,9 @@ def force_signals(side: Side, time: Floats, force: Floats) -> list[Signal]:
 def _of_table(table: Table, kind: Kind, mean_cycle: bool) -> list[Signal]:
     columns = {name: table[name] for name in table.columns}
     signals = leg_signals(kind, "rad" if kind == "angle" else "Nm", table.time, columns)
-    if kind == "angle":
-        turns = [name for name in PELVIS_TURN if name in table]
-        signals += [Signal(name, kind, "", "rad", table.time, columns[name][None]) for name in turns]
+    if kind == "angle" and set(PELVIS_TURN) <= set(table.columns):
+        turns = np.stack([columns[name] for name in PELVIS_TURN], axis=-1)
+        signals += pelvis_signals(table.time, _TO_Z_UP * Rotation.from_euler("ZXY", turns))
     if not mean_cycle:
         return signals
     phase = (table.time - table.time[0]) / (table.time[-1] - table.time[0])

@@ -139,14 +139,21 @@ def mean_duration(cycles: GaitCycles) -> float | None:
 
 
 def _stances(events: GaitEvents, config: CycleConfig) -> GaitCycles:
-    """From each heel strike to the toe-off that comes before the next one."""
+    """From each heel strike to the toe-off that comes before the next one; the record may end before the last."""
     ends = [*events.heel_strikes[1:].tolist(), np.inf]
     kept: list[GaitCycle] = []
+    rejected: list[RejectedCycle] = []
     for start, end in zip(events.heel_strikes.tolist(), ends):
         inside = events.toe_offs[(events.toe_offs > start) & (events.toe_offs < end)].tolist()
         if len(inside) == 1 and inside[0] - start < config.duration[1]:
             kept.append(GaitCycle(start, inside[0], inside[0]))
-    return GaitCycles(tuple(kept), ())
+        elif inside or np.isfinite(end):
+            last = inside[-1] if inside else end
+            reason = f"has {len(inside)} toe-offs instead of one"
+            if len(inside) == 1:
+                reason = f"stance lasts {last - start:.3f} s, {config.duration[1]:g} s or more"
+            rejected.append(RejectedCycle(start, last, reason))
+    return GaitCycles(tuple(kept), tuple(rejected))
 
 
 def _strides(events: GaitEvents, stride: float) -> tuple[GaitCycle, ...]:

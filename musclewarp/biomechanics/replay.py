@@ -6,6 +6,7 @@ optimisation shares the joint moments out among its muscles.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,6 +28,7 @@ from musclewarp.models import MuscleModel
 from musclewarp.references import Reference
 
 _FEET = tuple(f"calcn_{side[0]}" for side in SIDES)
+_FORCE_SHARE = 0.4  # of the frame rate: the forces' low-pass, where they are recorded faster
 _BLOCK = 128  # frames at once, as many as static optimisation takes
 
 
@@ -49,6 +51,7 @@ class Replay:
         muscle_forces: `(T, M)` N, active and passive, pulling.
         reserves: `(T, J)` Nm, what no muscle produces.
         mass: kg of the model, by which moments and forces of models and persons are compared.
+        settings: how it was computed, in words.
     """
 
     time: Floats
@@ -65,13 +68,14 @@ class Replay:
     muscle_forces: Floats
     reserves: Floats
     mass: float
+    settings: Mapping[str, str]
 
 
 def replay_experiment(
     experiment: Experiment,
     model: MuscleModel,
     criterion: Criterion | None = None,
-    cutoff_hz: float = 6.0,
+    cutoff_hz: float | None = None,
     dt: float = 0.01,
 ) -> Replay:
     """Inverse dynamics and static optimisation of a measured movement.
@@ -83,13 +87,16 @@ def replay_experiment(
         experiment: with kinematics and ground forces.
         model: a whole body of the Rajagopal family, such as MyoFullBody.
         criterion: of static optimisation.
-        cutoff_hz: of the low-pass through which the angles go.
+        cutoff_hz: of the low-pass through which the angles go; by default 6, and 15 for running.
         dt: s between frames.
 
     Raises:
         FileError: kinematics or forces were not measured, or forces not for all of the movement.
         ModelError: the model has no such joints or feet.
     """
+    if cutoff_hz is None:
+        cutoff_hz = 15.0 if "run" in experiment.task.lower() else 6.0
+    criterion = criterion or Criterion()
     reference = experiment.reference(model, dt, cutoff_hz)
     assert experiment.kinematics is not None
     time = experiment.kinematics.time[0] + dt * np.arange(reference.num_frames)
@@ -100,7 +107,18 @@ def replay_experiment(
     point[..., 0] += (experiment.treadmill_speed * (time - time[0]))[:, None]
     external = external_forces(model, reference.qpos, _FEET, force, np.nan_to_num(point), torque)
     external = external.scaled(mass / experiment.subject_mass)
-    return _replay(model, reference, time, external, point, criterion)
+    return _replay(model, reference, time, external, point, criterion, _settings(criterion, cutoff_hz, dt))
+
+
+def _settings(criterion: Criterion, cutoff_hz: float, dt: float) -> dict[str, str]:
+    weight = "" if criterion.weight == "none" else f", weighted by {criterion.weight}"
+    return {
+        "angle filter": f"zero-phase low-pass at {cutoff_hz:g} Hz",
+        "force filter": f"zero-phase low-pass at {_FORCE_SHARE / dt:g} Hz",
+        "time step": f"{dt:g} s",
+        "criterion": f"sum of activations to the power of {criterion.power:g}{weight}",
+        "reserves": f"{criterion.reserve:g} Nm at joints; at the root {criterion.root_reserve:g} N and Nm",
+    }
 
 
 def _replay(
@@ -109,7 +127,8 @@ def _replay(
     time: Floats,
     external: ExternalForces,
     point: Floats,
-    criterion: Criterion | None,
+    criterion: Criterion,
+    settings: Mapping[str, str],
 ) -> Replay:
     movement = (reference.qpos, reference.qvel, accelerations(reference.qpos, reference.dt, model))
     moments = inverse_dynamics(model, *movement, external)
@@ -135,6 +154,7 @@ def _replay(
         muscle_forces=muscle_forces,
         reserves=-found.residual[:, joints],
         mass=float(model.mj_model.body_mass.sum()),
+        settings=settings,
     )
 
 
@@ -146,7 +166,7 @@ def _foot(experiment: Experiment, side: Side, time: Floats) -> tuple[Floats, Flo
     if time[0] < plate.time[0] - 1e-9 or time[-1] > plate.time[-1] + 1e-9:
         span, asked = (f"{t[0]:.3f} to {t[-1]:.3f} s" for t in (plate.time, time))
         raise FileError(f"experiment '{experiment.name}': forces cover {span}, the movement {asked}; cut it to them")
-    rate, highest = (len(plate.time) - 1) / np.ptp(plate.time), 0.4 / (time[1] - time[0])
+    rate, highest = (len(plate.time) - 1) / np.ptp(plate.time), _FORCE_SHARE / (time[1] - time[0])
     force, torque = plate.force, plate.torque
     if highest < rate / 2:
         force, torque = (zero_phase(value, rate, 2, high=highest) for value in (force, torque))

@@ -1,4 +1,4 @@
-"""How human a movement is, for a reader: one HTML page, and every number in `comparison.csv`."""
+"""How human a movement is, for a reader: one HTML page, and the numbers of every signal in `comparison.csv`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from musclewarp.biomechanics.agreement import Agreement, SignalAgreement
+from musclewarp.biomechanics.agreement import MAX_LAG, Agreement, SignalAgreement
 from musclewarp.biomechanics.ceilings import Population
 from musclewarp.biomechanics.experiments import Experiment
 from musclewarp.biomechanics.experiments.experiment import SIDES
@@ -37,9 +37,12 @@ _SECTIONS: tuple[tuple[Kind, str, str], ...] = (
 )
 _READING = (
     "r is Pearson's correlation of the mean curves; the lag is the shift, within a quarter of the stride, at which "
-    "they correlate best, positive where the simulation comes later. The ceiling (in figures in brackets) is the r "
-    "that one more person reaches with the mean of the others. Dotted lines are the measured toe-off; bands are one "
-    "standard deviation over strides or people."
+    "they correlate best, positive where the simulation comes later; where they correlate still better beyond, there "
+    "is none. EMG comes tens of milliseconds before the force that it commands (the electromechanical delay), of which "
+    "a model has its activation's part at most. The ceiling (in figures in brackets) is the mean r of people with one "
+    "another, each with one other, where one person was measured; where several people's mean was measured, it "
+    "is the r of each person with the mean of the others. Their curves are means of many strides, one stride is "
+    "noisier. Dotted lines are the measured toe-off; bands are one standard deviation over strides or people."
 )
 _SHOWN_MOMENT = 0.05  # Nm/kg; reserves are shown beside what is more than that
 
@@ -54,7 +57,8 @@ def write_comparison(
 ) -> tuple[Path, Path]:
     """Write the page and the table, each atomically.
 
-    The table has the columns `signal, kind (angle, moment, grf or emg), side, r, lag_s, rmse, unit, ceiling_r`.
+    The table has the columns `signal, kind (angle, moment, grf or emg), side, r, lag_s, rmse, unit, ceiling_r`, then
+    `basis, composed, measured_vs_population_r, r_at_lag, peak_lag_s`.
 
     Args:
         out: the folder.
@@ -99,16 +103,13 @@ def _person(experiment: Experiment) -> str:
 
 def _summary(agreement: Agreement) -> str:
     judged = any(np.isfinite(one.ceiling_r) for one in agreement.signals)
-    rows: list[list[str]] = []
-    for kind, title, _ in _SECTIONS:
-        if found := agreement.of(kind):
-            r = np.array([one.numbers.r for one in found if np.isfinite(one.numbers.r)])
-            ceilings = np.array([one.ceiling_r for one in found if np.isfinite(one.ceiling_r)])
-            told = [format_number(r.mean()), format_number(r.min())] if len(r) else ["none", "none"]
-            if judged:
-                told.append(format_number(ceilings.mean()) if len(ceilings) else "")
-            rows.append([title, str(len(found)), *told])
-    return html_table(["", "signals", "mean r", "lowest r", *(["mean ceiling"] if judged else [])], rows)
+    titles, rows = {kind: title for kind, title, _ in _SECTIONS}, list[list[str]]()
+    for one in agreement.summary():
+        told = ["given", "given"] if one.given else [format_number(one.mean_r), format_number(one.lowest_r)]
+        if judged:
+            told.append(format_number(one.mean_ceiling) if np.isfinite(one.mean_ceiling) else "")
+        rows.append([titles[one.kind], f"{one.judged} of {one.signals}", *told])
+    return html_table(["", "signals with an r", "mean r", "lowest r", *(["mean ceiling"] if judged else [])], rows)
 
 
 def _gait(agreement: Agreement) -> str:
@@ -116,7 +117,7 @@ def _gait(agreement: Agreement) -> str:
     for side in SIDES:
         for record in (agreement.measured, agreement.simulated):
             phases = record.phases.get(side)
-            if phases is None or side not in agreement.bases:
+            if phases is None or side not in agreement.bases or record.movement.events_given:
                 continue
             name = f"{side} foot, {record.whose}"
             if phases.cycles.kept and not phases.borrowed:
@@ -138,26 +139,43 @@ def _numbers(found: Sequence[SignalAgreement]) -> str:
                 label(one.measured.name),
                 one.measured.side,
                 format_number(one.numbers.r),
-                format_number(one.numbers.lag_s, 1000.0, 0),
+                _lag(one),
+                format_number(one.numbers.r_at_lag),
+                format_number(one.numbers.peak_lag_s, 1000.0, 0),
                 format_number(one.numbers.rmse, 180.0 / np.pi if degrees else 1.0),
                 "degrees" if degrees else one.unit,
-                *([format_number(one.ceiling_r)] if judged else []),
+                *([format_number(one.ceiling_r), format_number(one.population_r)] if judged else []),
             ]
         )
-    header = ["", "side", "r", "lag (ms)", "RMSE", "unit", *(["ceiling r"] if judged else [])]
+    people = ["ceiling r", "measured beside people's mean, r"] if judged else []
+    header = ["", "side", "r", "lag (ms)", "r at the lag", "peak's lag (ms)", "RMSE", "unit", *people]
     return html_table(header, rows, texts=2)
+
+
+def _lag(one: SignalAgreement) -> str:
+    if np.isnan(one.numbers.lag_s) and np.isfinite(one.numbers.r):
+        return f"none within ±{MAX_LAG * one.stride:.2f} s"
+    return format_number(one.numbers.lag_s, 1000.0, 0)
 
 
 def _coordination(agreement: Agreement) -> str:
     rows = [
-        [f"{leg.side} leg", str(leg.muscles), format_number(leg.rho), format_number(leg.ceiling)]
+        [
+            f"{leg.side} leg",
+            str(leg.muscles),
+            *(format_number(value) for value in (leg.rho, leg.ceiling, leg.population_rho)),
+        ]
         for leg in agreement.coordination
     ]
     text = (
         "<p class='note'>Coordination, whatever the muscles' levels and timing: Spearman's rho between the simulated "
         "and the measured correlations of every muscle with every other.</p>"
     )
-    return text + html_table(["coordination", "muscles", "rho", "ceiling"], rows) if rows else ""
+    return (
+        text + html_table(["coordination", "muscles", "rho", "ceiling", "measured beside people's mean, rho"], rows)
+        if rows
+        else ""
+    )
 
 
 def _residuals(replay: Replay) -> str:
@@ -174,7 +192,10 @@ def _residuals(replay: Replay) -> str:
             numbers = (format_number(peak), format_number(largest, 1.0, 4), format_number(largest / peak, 100.0, 1))
             rows.append([label(name[:-2]), SIDE_OF[name[-2:]], *numbers])
     header = ["", "side", "peak moment (Nm/kg)", "largest reserve (Nm/kg)", "of the peak (%)"]
-    note = "<p class='note'>A reserve is the part of a moment that no activation of the model's muscles produces.</p>"
+    note = (
+        "<p class='note'>A reserve is the part of a moment that the penalised optimum leaves, because more activity "
+        "would cost more; only in impossible frames is it beyond all activations.</p>"
+    )
     return key_value_table(known) + note + html_table(header, rows, texts=2)
 
 

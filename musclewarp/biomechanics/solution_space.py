@@ -23,12 +23,13 @@ import numpy as np
 import pandas as pd
 
 from musclewarp.biomechanics.signals import Floats, checked
-from musclewarp.dynamics import Criterion, MomentArms, accelerations, optimize_activations
+from musclewarp.dynamics import Criterion, MomentArms, optimize_activations
 from musclewarp.dynamics.static_optimization import muscle_effects
 from musclewarp.errors import SignalError
 from musclewarp.evaluation.trial import Trial
 from musclewarp.models import MuscleModel
 from musclewarp.references.reference import Reference
+from musclewarp.retarget.activations import reference_accelerations
 
 ACTIVATION, MUSCLE_FORCE, JOINT_ANGLE, GROUND_FORCE = "activation", "muscle force", "joint angle", "ground force"
 _ARRAYS = {ACTIVATION: "activation", MUSCLE_FORCE: "muscle_force", JOINT_ANGLE: "joint_pos", GROUND_FORCE: "foot_force"}
@@ -197,7 +198,7 @@ def cost_solutions(
     The joint angles are the reference's in all of them. Frames and signs are those of `trial_solution`.
     """
     qpos, qvel = reference.qpos, reference.qvel
-    qacc = accelerations(qpos, reference.dt, model if model.has_free_root else None)
+    qacc = reference_accelerations(model, reference)
     arms, starts = MomentArms(model), range(0, len(qpos), _CHUNK)
     parts = [muscle_effects(model, arms, qpos[t : t + _CHUNK], qvel[t : t + _CHUNK])[1:] for t in starts]
     gain, passive = (np.concatenate(part) for part in zip(*parts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,16 @@ def leave_one_out(subjects: ArrayLike, measure: Callable[[Floats, Floats], float
     values = checked(subjects, "the subjects' curves")
     others = (values.sum(axis=0) - values) / (len(values) - 1)
     return np.array([measure(one, rest) for one, rest in zip(values, others)])
+
+
+def pairwise(subjects: ArrayLike, measure: Callable[[Floats, Floats], float]) -> Floats:
+    """`measure(one subject, another)` for each pair of the S subjects `(S, ...)`: what one reaches with one other.
+
+    Raises:
+        SignalError: fewer than two subjects, or a value that is not finite.
+    """
+    values = checked(subjects, "the subjects' curves")
+    return np.array([measure(one, other) for one, other in combinations(values, 2)])
 
 
 def bootstrap_interval(values: ArrayLike, level: float = 0.95, resamples: int = 9999, seed: int = 0) -> Interval:

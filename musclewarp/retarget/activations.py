@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from musclewarp.dynamics import accelerations, optimize_activations
 from musclewarp.models import MuscleModel
 from musclewarp.references.reference import Reference
 
-CUTOFF_HZ = 6.0  # of a whole body's accelerations; unfiltered, activations would jump by 0.2 from frame to frame
+CUTOFF_HZ = 6.0  # of a whole body's accelerations: second differences of measured postures are mostly noise
 
 
 def with_activations(model: MuscleModel, reference: Reference) -> Reference:
@@ -28,9 +29,7 @@ def with_activations(model: MuscleModel, reference: Reference) -> Reference:
     - `missing_root_force_n` (whole bodies): mean over frames of the force on the root that neither muscles nor ground
       explain: feet off the floor, or a movement that gravity does not allow.
     """
-    free = model.has_free_root
-    cutoff = CUTOFF_HZ if free else np.inf
-    qacc = accelerations(reference.qpos, reference.dt, model if free else None, cutoff)
+    free, qacc = model.has_free_root, reference_accelerations(model, reference)
     found = optimize_activations(model, reference.qpos, reference.qvel, qacc)
     joints = np.isin(model.couplings.independent, model.joint_dofs)
     quality = {
@@ -40,3 +39,10 @@ def with_activations(model: MuscleModel, reference: Reference) -> Reference:
     if free:
         quality["missing_root_force_n"] = float(np.linalg.norm(found.residual[:, :3], axis=1).mean())
     return replace(reference, activations=found.activations, quality={**reference.quality, **quality})
+
+
+def reference_accelerations(model: MuscleModel, reference: Reference) -> NDArray[np.float64]:
+    """`(T, nv)` of a reference, as `with_activations` takes them: low-passed of a whole body."""
+    if model.has_free_root:
+        return accelerations(reference.qpos, reference.dt, model, CUTOFF_HZ)
+    return accelerations(reference.qpos, reference.dt)

@@ -123,3 +123,10 @@ def test_a_missed_strike_of_the_other_foot_makes_no_long_step():
     own = GaitEvents(np.array([1.0, 2.0, 3.0]), np.empty(0))
     other = GaitEvents(np.array([0.5, 2.5]), np.empty(0))  # nothing between 1 and 2 s
     assert len(step_lengths(own, other, heel, heel, 100.0, [1, 0, 0])) == 2
+
+
+def test_strides_without_any_toe_off_are_strides_still():
+    cycles = find_cycles(GaitEvents(np.array([0.0, 1.0, 2.1, 2.2]), np.empty(0)))
+    assert [(cycle.start, cycle.end) for cycle in cycles.kept] == [(0.0, 1.0), (1.0, 2.1)]
+    assert "lasts 0.100 s" in cycles.rejected[0].reason
+    assert np.isnan(summarize_gait(cycles.kept).stance_fraction)

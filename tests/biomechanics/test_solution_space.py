@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from musclewarp.dynamics.static_optimization import muscle_effects
 from musclewarp.errors import SignalError
 from musclewarp.evaluation.trial import SUFFIX, Trial
 from musclewarp.references.reference import make_reference
+from musclewarp.retarget.activations import with_activations
 
 FRAMES = 200
 TIME = np.linspace(0.0, 2.0, FRAMES)
@@ -174,6 +176,32 @@ def test_costs_agree_in_angles_and_moments_but_not_in_muscles(arms, motion):
         assert (force <= 0.0).all()
         missing = np.einsum("tjm,tm->tj", arm[1:], force) - needed[1:]
         assert np.abs(missing).max() < 0.05 * np.abs(needed).max()
+
+
+def test_the_cost_of_references_gives_the_activations_of_references(body, movement):
+    """Of a whole body, too, whose accelerations are low-passed."""
+    reference = make_reference(body, movement(body, 24, 0.02, seed=1), 0.02, name="small")
+    (found,) = cost_solutions(body, reference, {"cost a²": Criterion()})
+    expected = with_activations(body, reference).activations
+    np.testing.assert_allclose(found.signals["activation"][0], expected[1:], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["runs/a/trials", "runs/b/trials"], ["a", "b"]),
+        (["runs/a/one", "runs/a/two", "runs/b/one"], ["a/one", "a/two", "b/one"]),
+        ([f"soft{SUFFIX}", "stiff"], ["soft", "stiff"]),
+    ],
+)
+def test_solutions_are_called_by_what_tells_them_apart(trial, paths, names, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in paths:
+        trial(0.1).save(Path(path) if path.endswith(SUFFIX) else Path(path) / f"0{SUFFIX}")
+    assert main(["trials", "solution-space", *paths, "--out", "out"]) == 0
+    with open("out/distances.csv") as file:
+        assert list(dict.fromkeys(row["first"] for row in csv.DictReader(file))) == names
+    assert main(["trials", "solution-space", paths[0], paths[0], "--out", "out"]) == 2
 
 
 def make_trial(arms, reference, activation, failed_at=-1):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, wilcoxon
 
 from musclewarp.biomechanics.compare import pearson, rmse
-from musclewarp.biomechanics.statistics import bootstrap_interval, holm, leave_one_out, paired_tests
+from musclewarp.biomechanics.statistics import bootstrap_interval, holm, leave_one_out, paired_tests, pairwise
 from musclewarp.errors import SignalError
 
 
@@ -102,3 +102,13 @@ def test_missing_pairs_are_left_out_and_equal_ones_prove_nothing():
         paired_tests(np.full((4, 1), np.nan), np.zeros((4, 1)), ["none"])
     with pytest.raises(SignalError, match="must both be"):
         paired_tests(np.zeros((4, 1)), np.zeros((5, 1)), ["hip"])
+
+
+def test_pairs_are_less_alike_than_one_person_and_a_mean():
+    random = np.random.default_rng(0)
+    people = np.sin(np.linspace(0.0, 2 * np.pi, 101)) + random.normal(size=(12, 101))
+    pairs = pairwise(people, pearson)
+    assert len(pairs) == 66
+    assert pairs[0] == pearson(people[0], people[1])
+    assert pairs.mean() == pytest.approx(0.5 / 1.5, abs=0.05)  # variances of the signal and of all
+    assert pairs.mean() < leave_one_out(people, pearson).mean() - 0.1

@@ -156,7 +156,7 @@ class Experiment:
         """
         if self.kinematics is None:
             raise FileError(f"experiment '{self.name}' has no kinematics")
-        source = {"experiment": self.name, "licence": self.licence, "citation": self.citation}
+        source = {"experiment": self.name, "task": self.task, "licence": self.licence, "citation": self.citation}
         return from_opensim(self.kinematics, model, dt, self.name, self.treadmill_speed, source, cutoff_hz)
 
 

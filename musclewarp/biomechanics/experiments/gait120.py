@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from musclewarp.biomechanics.experiments.experiment import Emg, Experiment, coordinates
+from musclewarp.biomechanics.experiments.experiment import Emg, Event, Experiment, coordinates
 from musclewarp.biomechanics.experiments.matlab import load_struct
 from musclewarp.errors import ConfigError, FileError
 from musclewarp.motion.opensim import read_opensim
@@ -66,6 +66,7 @@ def load(folder: Path, subject: int = 1, task: str = "LevelWalking", trial: int 
         # the knees extend positively, and the left hip abducts positively, unlike the right one
         kinematics=coordinates(angles, knee_extension_positive=True, flip=["hip_adduction_l"]),
         emg=emg,
+        events=tuple(Event(float(angles.time[i]), "left", "heel strike") for i in (0, -1) if task == "LevelWalking"),
         licence="CC BY 4.0",
         citation=(
             "Boo J, Seo D, Kim M, Koo S (2025) Comprehensive human locomotion and electromyography dataset: Gait120. "

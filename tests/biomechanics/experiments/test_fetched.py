@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.io import savemat
 
+from musclewarp.biomechanics.agreement import compare_movements
 from musclewarp.biomechanics.experiments import gait120, load_experiment
+from musclewarp.biomechanics.gait_events import GaitEvents
+from musclewarp.biomechanics.movement import Movement, Signal, movement_of_experiment
+from musclewarp.biomechanics.phases import find_phases
 from musclewarp.errors import ConfigError, FileError
 
 ANGLES = ["pelvis_tilt", "pelvis_tx", "hip_flexion_r", "hip_adduction_r", "hip_adduction_l", "knee_angle_r",
@@ -39,6 +45,17 @@ def test_gait120_signs_are_those_of_every_experiment(gait120_root):
     assert step.kinematics["hip_adduction_l"] == pytest.approx(-ten)
     assert step.kinematics["hip_flexion_r"] == pytest.approx(ten)
     assert step.kinematics["pelvis_tx"] == pytest.approx(10.0)
+
+
+def test_gait120_steps_are_strides_of_the_left_foot(gait120_root):
+    measured = movement_of_experiment(load_experiment("gait120", gait120_root, subject=11))
+    cycles = find_phases(measured)["left"].cycles
+    assert [(cycle.start, cycle.end) for cycle in cycles.kept] == [(2.0, 3.0)]
+    time = np.arange(2.0, 3.5, 0.01)
+    muscle = Signal("soleus_medialis", "emg", "right", "1", time, np.sin(7 * time)[None])
+    ours = Movement("ours", (muscle,), {"left": GaitEvents(np.array([2.1, 3.2]), np.array([2.7]))})
+    (found,) = compare_movements(ours, replace(measured, signals=(muscle,))).signals
+    assert (found.foot, found.basis) == ("left", "gait cycle")
 
 
 def test_gait120_emg_lies_on_the_time_of_its_step(gait120_root):
@@ -115,6 +132,11 @@ def test_wang_time_is_phase_times_the_mean_stride(wang, write_wang):
     assert cycle.emg.over_cycle
     assert cycle.emg.normalised == "mean cycle"
     assert cycle.emg["soleus"].shape == (1, 100)
+
+
+def test_wang_cycles_are_strides_of_the_right_foot(wang, write_wang):
+    phases = find_phases(movement_of_experiment(load_experiment("wang2023", write_wang(wang))))
+    assert [(cycle.start, cycle.end) for cycle in phases["right"].cycles.kept] == [(0.0, pytest.approx(1.1))]
 
 
 def test_wang_without_moments_or_normalisation(wang, write_wang):
