@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from musclewarp.motion.amass import read_amass
+from rich.console import Console
+from rich.table import Table
+
+from musclewarp.motion.read import read_motion
 from musclewarp.references.manifest import scan
 
 
@@ -39,17 +42,9 @@ class Run:
 
 def measure_folder(clips: Sequence[Path], frames: int, model: str, body: str, dt: float, workers: int) -> Run:
     """Retarget `clips`, repeated until they have so many `frames`, and look on."""
-    counts = [int(read_amass(clip).duration / dt) + 1 for clip in clips]
     with tempfile.TemporaryDirectory(prefix="retarget-scale-") as place:
         folder, out = Path(place) / "clips", Path(place) / "references"
-        total = 0
-        for k, (clip, count) in enumerate(itertools.cycle(zip(clips, counts, strict=True))):
-            if total >= frames:
-                break
-            link = folder / f"{k // len(clips):04d}" / clip.name
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(clip.resolve())
-            total += count
+        link_repeated(clips, frames, dt, folder)
         command = [sys.executable, "-m", "musclewarp.cli", "retarget", str(folder), "--model", model, "--body", body]
         command += ["--dt", str(dt), "--workers", str(workers), "--out", str(out)]
         started, first, peaks = time.perf_counter(), None, dict[int, float]()
@@ -68,6 +63,30 @@ def measure_folder(clips: Sequence[Path], frames: int, model: str, body: str, dt
         return Run(
             len(done), sum(e.num_frames for e in done), seconds, first or 0.0, parent, max(peaks.values(), default=0.0)
         )
+
+
+def link_repeated(clips: Sequence[Path], frames: int, dt: float, folder: Path) -> None:
+    """Links to `clips` in `folder`, each in a numbered folder, again and again until they have so many `frames`."""
+    counts = [int(read_motion(clip).duration / dt) + 1 for clip in clips]
+    total = 0
+    for k, (clip, count) in enumerate(itertools.cycle(zip(clips, counts, strict=True))):
+        if total >= frames:
+            break
+        link = folder / f"{k:06d}" / clip.name
+        link.parent.mkdir(parents=True)
+        link.symlink_to(clip.resolve())
+        total += count
+
+
+def show_runs(console: Console, runs: Sequence[Run]) -> None:
+    """Time and memory against the number of frames."""
+    table = Table(title="one command")
+    for column in ("clips", "frames", "s", "frames/s", "after the first clip", "parent, peak MB", "worker, peak MB"):
+        table.add_column(column, justify="right")
+    for run in runs:
+        cells = (run.seconds, run.frames_per_s, run.steady_frames_per_s, run.parent_mb, run.worker_mb)
+        table.add_row(str(run.clips), str(run.frames), *(f"{cell:.0f}" for cell in cells))
+    console.print(table)
 
 
 def _children(pid: int) -> list[int]:

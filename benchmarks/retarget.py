@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from folder_scale import Run, measure_folder
+from folder_scale import measure_folder, show_runs
 from mink_ik import MinkSolver, versions
 from rich.console import Console
 from rich.progress import track
@@ -31,7 +31,7 @@ from rich.table import Table
 
 from musclewarp.engines.native import available_threads
 from musclewarp.errors import MusclewarpError
-from musclewarp.models import MuscleModel, PhysicsConfig, load_model
+from musclewarp.models import MuscleModel, model_of_rate
 from musclewarp.motion.body import Body, body_of
 from musclewarp.motion.motion import Motion
 from musclewarp.motion.read import find_motions, read_motion
@@ -220,17 +220,6 @@ def show(console: Console, rows: Sequence[dict[str, Any]]) -> None:
             console.print(f"{clip['clip']}: {'; '.join(clip['misses'])}", soft_wrap=True)
 
 
-def show_runs(console: Console, runs: Sequence[Run]) -> None:
-    """Time and memory against the number of frames."""
-    table = Table(title="one command")
-    for column in ("clips", "frames", "s", "frames/s", "after the first clip", "parent, peak MB", "worker, peak MB"):
-        table.add_column(column, justify="right")
-    for run in runs:
-        cells = (run.seconds, run.frames_per_s, run.steady_frames_per_s, run.parent_mb, run.worker_mb)
-        table.add_row(str(run.clips), str(run.frames), *(f"{cell:.0f}" for cell in cells))
-    console.print(table)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", nargs="*", type=Path, help="recordings (AMASS, DeepMimic), or folders of them")
@@ -265,7 +254,7 @@ def main() -> None:
         if options.json:
             print(json.dumps({"model": options.model, "workers": options.workers, "runs": [asdict(r) for r in runs]}))
         return
-    model, rows, failed = load_model(options.model, physics=PhysicsConfig(options.dt / 4, 4)), [], {}
+    model, rows, failed = model_of_rate(options.model, options.dt), [], {}
     if options.references:
         rows = read_references(options.references, model)
     else:

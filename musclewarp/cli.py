@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = commands.add_parser(
         "references",
-        help="References that are there: how good (inspect), a look (view), train and test (split), loops (loop).",
+        help="References: how good (inspect), a look (view), train and test (split), loops (loop), images (mirror).",
     )
     actions = sub.add_subparsers(dest="action", required=True, metavar="ACTION")
     text = "Print the quality of references, the worst first, what fails a bar in red."
@@ -112,6 +112,12 @@ def _parser() -> argparse.ArgumentParser:
         "--test-subjects", nargs="+", default=[], metavar="SUBJECT", help="to test with, not to learn from"
     )
     sub.add_argument("--index", type=Path, help="CSV of `clip`, `subject` and, without --test-subjects, `split`")
+
+    text = "Write the mirror image of a reference: what was done to the left is done to the right."
+    sub = actions.add_parser("mirror", help=text, description=text)
+    sub.set_defaults(run=_mirror)
+    sub.add_argument("reference", type=Path, help="what `musclewarp retarget` or `references loop` wrote")
+    sub.add_argument("--out", type=Path, required=True, help="the file to write, NAME.ref.safetensors")
 
     text = "Cut the part of a reference that repeats: a loop that can be followed for ever."
     sub = actions.add_parser("loop", help=text, description=text)
@@ -257,6 +263,13 @@ def _split(options: argparse.Namespace) -> int:
     from musclewarp.inspection import split_references
 
     split_references(options.folder, options.test_subjects, options.index)
+    return 0
+
+
+def _mirror(options: argparse.Namespace) -> int:
+    from musclewarp.inspection import mirror_file
+
+    mirror_file(options.reference, options.out)
     return 0
 
 

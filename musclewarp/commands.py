@@ -28,7 +28,7 @@ from musclewarp.evaluation.trial import SUFFIX as TRIAL_SUFFIX
 from musclewarp.evaluation.trial import Trial
 from musclewarp.files import write_text
 from musclewarp.learning.policy import load_policy
-from musclewarp.models import MuscleModel, PhysicsConfig, load_model, load_named
+from musclewarp.models import MuscleModel, PhysicsConfig, load_model, load_named, model_of_rate
 from musclewarp.references.library import ReferenceLibrary, load_library
 from musclewarp.references.loop import cut_loop
 from musclewarp.references.reference import SUFFIX, Reference
@@ -51,7 +51,7 @@ def loop_reference(path: Path, out: Path, times: tuple[float, float] | None = No
     """Write the part of a reference that repeats as a loop, by default the best from heel strike to heel strike."""
     recording = Reference.load(path)
     name, dt = recording.model, recording.dt
-    model = load_named(name, PhysicsConfig(dt / 4, substeps=4))
+    model = model_of_rate(name, dt)
     loop_name = out.name.removesuffix(SUFFIX)
     loop = cut_loop(model, recording, times, straight=straight, name=loop_name)
     loop.save(out)

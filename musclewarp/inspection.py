@@ -6,15 +6,18 @@ import functools
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from musclewarp.errors import FileError
 from musclewarp.files import write_atomically
-from musclewarp.models import MuscleModel, PhysicsConfig, load_model
+from musclewarp.models import MuscleModel, model_of_rate
 from musclewarp.references.library import find_references
 from musclewarp.references.manifest import read_entry, scan
+from musclewarp.references.mirror import mirror_reference
+from musclewarp.references.quality import reference_quality
 from musclewarp.references.reference import SUFFIX, Reference
 from musclewarp.references.split import SPLIT, make_split, save_split, split_of_index, subject_of
 from musclewarp.viz.quality import quality_figure, quality_table
@@ -61,7 +64,7 @@ def open_viewer(paths: Sequence[Path], clip: str | None = None, port: int = PORT
     if clip is not None and clip not in named:
         known = ", ".join(list(named)[:8]) + (", ..." if len(named) > 8 else "")
         raise FileError(f"no reference is called '{clip}'; choose one of {known}")
-    model = functools.lru_cache(maxsize=2)(_model_at_rate)
+    model = functools.lru_cache(maxsize=2)(model_of_rate)
 
     def load(path: Path) -> tuple[MuscleModel, Reference]:
         reference = Reference.load(path)
@@ -70,9 +73,19 @@ def open_viewer(paths: Sequence[Path], clip: str | None = None, port: int = PORT
     return ReferenceViewer(named, load, clip, port)
 
 
-def _model_at_rate(name: str, dt: float) -> MuscleModel:
-    """What references call `name`, with "_fingers" behind it where it has them."""
-    return load_model(name.removesuffix("_fingers"), name.endswith("_fingers"), PhysicsConfig(dt / 4, substeps=4))
+def mirror_file(path: Path, out: Path) -> Path:
+    """Write the mirror image of the reference at `path`, called by the file `out`, with a quality of its own.
+
+    Raises:
+        FileError: it cannot be read, or is not of its model.
+        ModelError: its model cannot be loaded, or is not the same on both sides.
+    """
+    reference = Reference.load(path)
+    model = model_of_rate(reference.model, reference.dt)
+    image = replace(mirror_reference(model, reference), name=out.name.removesuffix(SUFFIX))
+    replace(image, quality=reference_quality(model, image)).save(out)
+    print(f"{out}: the mirror image of '{reference.name}'")
+    return out
 
 
 def split_references(folder: Path, test_subjects: Sequence[str] = (), index: Path | None = None) -> Path:

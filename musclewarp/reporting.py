@@ -17,7 +17,7 @@ from musclewarp.biomechanics.report import write_comparison
 from musclewarp.errors import ConfigError, FileError
 from musclewarp.evaluation.trial import SUFFIX as TRIAL_SUFFIX
 from musclewarp.evaluation.trial import Trial
-from musclewarp.models import MuscleModel, PhysicsConfig, load_model, load_named
+from musclewarp.models import MuscleModel, load_model, model_of_rate
 from musclewarp.references.reference import SUFFIX, Reference
 
 _WALKERS = "santuz_walk_emg"
@@ -86,7 +86,7 @@ def _replayed(data: Experiment, model: str, cutoff_hz: float | None) -> tuple[Mu
 def _recorded(path: Path, data: Experiment) -> tuple[MuscleModel, Movement]:
     if path.name.endswith(TRIAL_SUFFIX):
         trial = Trial.load(path)
-        person = load_named(trial.model, PhysicsConfig(trial.dt / 4, substeps=4))
+        person = model_of_rate(trial.model, trial.dt)
         if trial.model_hash != person.hash:
             raise FileError(
                 f"{path}: trial of another version of '{person.name}' ({trial.model_hash[:8]}, this one is "
@@ -95,7 +95,7 @@ def _recorded(path: Path, data: Experiment) -> tuple[MuscleModel, Movement]:
         return person, movement_of_trial(person, trial)
     if path.name.endswith(SUFFIX):
         reference = Reference.load(path)
-        person = load_named(reference.model, PhysicsConfig(reference.dt / 4, substeps=4))
+        person = model_of_rate(reference.model, reference.dt)
         reference.check_model(person, path)
         return person, movement_of_reference(person, reference, data)
     kind = "a folder" if path.is_dir() else "neither"

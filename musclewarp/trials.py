@@ -33,11 +33,11 @@ def compare_solutions(paths: Sequence[Path], out: Path, costs: Path | None = Non
         same_motion({name: trials[0] for name, trials in groups.items()})
     solutions = [trial_solution(name, trials) for name, trials in groups.items()]
     if costs is not None:
-        from musclewarp.models import PhysicsConfig, load_named
+        from musclewarp.models import model_of_rate
         from musclewarp.references.reference import Reference
 
         reference = Reference.load(costs)
-        model = load_named(reference.model, PhysicsConfig(reference.dt / 4, substeps=4))
+        model = model_of_rate(reference.model, reference.dt)
         reference.check_model(model, costs)
         clips = {trials[0].clip for trials in groups.values()}
         if clips - {reference.name}:
@@ -93,10 +93,10 @@ def export_trials(
 ) -> int:
     """Write trials, or folders of them, of one model as a rollout archive: see `biomechanics.mm_evalkit`."""
     from musclewarp.biomechanics.mm_evalkit import export_mm_evalkit
-    from musclewarp.models import PhysicsConfig, load_named
+    from musclewarp.models import model_of_rate
 
     trials = [trial for path in paths for trial in load_trials(path)]
-    model = load_named(trials[0].model, PhysicsConfig(trials[0].dt / 4, substeps=4))
+    model = model_of_rate(trials[0].model, trials[0].dt)
     export_mm_evalkit(out, model, trials, motion_group, motions)
     frames = sum(trial.survived for trial in trials)
     print(f"{out}: {len(trials)} episodes, {frames} frames of {trials[0].dt:g} s before their first failure, at 100 Hz")

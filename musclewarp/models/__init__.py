@@ -8,7 +8,16 @@ from musclewarp.models.couplings import Couplings
 from musclewarp.models.model import MuscleModel, PhysicsConfig
 from musclewarp.models.muscles import moment_arms
 
-__all__ = ["MODELS", "Couplings", "MuscleModel", "PhysicsConfig", "load_model", "load_named", "moment_arms"]
+__all__ = [
+    "MODELS",
+    "Couplings",
+    "MuscleModel",
+    "PhysicsConfig",
+    "load_model",
+    "load_named",
+    "model_of_rate",
+    "moment_arms",
+]
 
 MODELS = {"bimanual": myo.BIMANUAL, "myofullbody": myo.FULL_BODY, "ms_human_700": ms_human.MS_HUMAN_700}
 
@@ -38,3 +47,8 @@ def load_model(name: str, fingers: bool = False, physics: PhysicsConfig | None =
 def load_named(name: str, physics: PhysicsConfig | None = None) -> MuscleModel:
     """The model that files call `name`, with "_fingers" behind it where it has them."""
     return load_model(name.removesuffix("_fingers"), name.endswith("_fingers"), physics)
+
+
+def model_of_rate(name: str, dt: float) -> MuscleModel:
+    """The model that files call `name` (see `load_named`), stepped four times in a control step of `dt` s."""
+    return load_named(name, PhysicsConfig(dt / 4, substeps=4))

@@ -164,11 +164,12 @@ def _numbers(path: Path, arrays: NpzFile, key: str, ndim: int, limit: float = np
 
 
 def _refuse_other_units(path: Path, poses: NDArray[np.float64], trans: NDArray[np.float64]) -> None:
-    turns = np.linalg.norm(poses[:, : 3 * NUM_BODY_JOINTS].reshape(len(poses), NUM_BODY_JOINTS, 3), axis=-1)
+    # without the pelvis: that of a person who spins may have been unwrapped
+    turns = np.linalg.norm(poses[:, 3 : 3 * NUM_BODY_JOINTS].reshape(len(poses), NUM_BODY_JOINTS - 1, 3), axis=-1)
     if turns.max() > LARGEST_TURN:
         frame, joint = np.unravel_index(turns.argmax(), turns.shape)
         raise FileError(
-            f"{path}: {SMPL_JOINTS[joint]} is turned by {turns.max():.4g} rad in frame {frame}, which looks like "
+            f"{path}: {SMPL_JOINTS[joint + 1]} is turned by {turns.max():.4g} rad in frame {frame}, which looks like "
             "degrees; convert 'poses' to radians"
         )
     height = np.abs(trans[:, 2])

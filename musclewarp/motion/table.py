@@ -11,7 +11,7 @@ import scipy.interpolate
 import scipy.signal
 from numpy.typing import NDArray
 
-from musclewarp.errors import FileError
+from musclewarp.errors import ConfigError, FileError
 
 Floats = NDArray[np.float64]
 UNITS = ("rad", "rad/s", "m", "m/s", "N", "Nm", "V", "1", "")
@@ -128,8 +128,11 @@ class Table:
         then cubic splines.
 
         Raises:
+            ConfigError: `cutoff_hz` is not positive.
             FileError: a value is missing, or fewer than two rows would remain.
         """
+        if not cutoff_hz > 0:
+            raise ConfigError(f"cutoff_hz is {cutoff_hz}; choose a frequency above 0 Hz, or infinity for no low-pass")
         missing = ~np.isfinite(self.values)
         if missing.any():
             row, column = np.argwhere(missing)[0]

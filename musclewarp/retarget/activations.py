@@ -18,7 +18,8 @@ def with_activations(model: MuscleModel, reference: Reference) -> Reference:
     """`reference` with the activations of static optimisation, frame by frame.
 
     The ground under a whole body, which recordings do not measure, pushes as the balance asks: its forces, at the
-    points of the feet near the floor and within friction cones, are found together with the activations. Its
+    points of the feet near the floor and within friction cones, are found together with the activations (a
+    person who leans on the hands is not so explained: the feet alone push). Its
     accelerations are low-passed at 6 Hz, those of arms alone are not, for they were fitted to what muscles can do.
 
     The quality gains

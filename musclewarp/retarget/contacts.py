@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ _TOES, _HEELS, _HANDS = (
     [SMPL_JOINTS.index(f"{side}_{joint}") for side in SIDES] for joint in ("foot", "ankle", "hand")
 )
 _FLOOR_NOISE = 0.010  # m by which the balls of standing feet differ in height
+_STEEPEST = np.tan(np.radians(3.0))  # slope of a floor that a calibration may have tilted
 _FLOOR_LEVER = 0.35  # m around the middle of the way up to which the floor is taken to be level
 
 
@@ -119,12 +121,33 @@ def floor_heights(positions: Floats, fps: float, places: Floats) -> Floats:
     The floor is a plane, for calibrations of recordings tilt it (CMU's subjects 2, 7 and 8 walk up by 1.1 degrees). It
     is fitted to the lower foot of each frame in which that is slower than 0.4 m/s, with a Cauchy loss of 1 cm
     (iteratively reweighted), for not all that is slow stands; what the feet are too close together to tell is level.
+    No calibration is off by more than 3 degrees: where feet climb more steeply, over stairs or a ramp, that is warned
+    of, and the plane rises by no more.
 
     Args:
         positions: of the joints, in the order of `SMPL_JOINTS`, `(T, 24, 3)` m, z up; T >= 2.
         fps: frames per second.
         places: horizontal coordinates.
     """
+    height, middle, slope = _floor_plane(positions, fps)
+    steepness = float(np.hypot(*slope))
+    if steepness > _STEEPEST:
+        warnings.warn(
+            f"the feet rise at {np.degrees(np.arctan(steepness)):.1f} degrees, as on stairs or a ramp, which are not "
+            "retargeted: the floor is flat, and feet will float or sink",
+            stacklevel=2,
+        )
+        slope *= _STEEPEST / steepness
+    return height + (places - middle) @ slope
+
+
+def floor_slope(positions: Floats, fps: float) -> float:
+    """By how many rad the floor of a recording is tilted, as its feet tell (see `floor_heights`)."""
+    return float(np.arctan(np.hypot(*_floor_plane(positions, fps)[2])))
+
+
+def _floor_plane(positions: Floats, fps: float) -> tuple[float, Floats, Floats]:
+    """Its height in m at a place `(2,)` in m, that place, and its slope `(2,)`."""
     toes = positions[:, _TOES]
     slow = np.linalg.norm(np.gradient(toes, 1.0 / fps, axis=0), axis=-1) < ContactConfig.speed
     frame, lower = np.arange(len(toes)), toes[..., 2].argmin(axis=1)
@@ -140,7 +163,7 @@ def floor_heights(positions: Floats, fps: float, places: Floats) -> Floats:
         before, plane = plane, np.linalg.solve(weighted @ terms + level, weighted @ points[:, 2])
         if np.abs(plane - before).max() < 1e-6:
             break
-    return plane[0] + (places - middle) @ plane[1:]
+    return float(plane[0]), middle, plane[1:]
 
 
 def _labels(joints: Floats, level: Floats | float, fps: float, config: ContactConfig) -> Bools:

@@ -216,7 +216,7 @@ class Retargeter:
 
     def ready(self) -> Retargeter:
         """With its model: one that cannot be loaded is no fault of the clips."""
-        assert self.model is not None
+        _ = self.model
         return self
 
     def judge(self, clip: Clip, entry: Entry | None, overwrite: bool) -> Outcome | None:

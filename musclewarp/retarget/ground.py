@@ -17,6 +17,7 @@ from musclewarp.motion import rotations
 from musclewarp.retarget.contacts import LIMBS
 
 CLEARANCE = 5e-4  # m above the floor from which on parts of the body are kept out of it
+_HAND = 0.02  # m from the middle of a wrist to the palm, of hands that nothing of a model collides for
 _DIRECTIONS = 2000  # in which is asked which parts of a rigid body are the outermost
 
 
@@ -30,12 +31,14 @@ def limb_sites(model: MuscleModel, limb: int) -> list[int]:
 class Surface:
     """What of a body can touch the floor: its collision geoms, each as one ellipsoid or two spheres.
 
-    Of the geoms of a rigid body those that others hide from every side are left out (most of a hand's).
+    Of the geoms of a rigid body those that others hide from every side are left out (most of a hand's). For a hand
+    without geoms (MS-Human-700's) stands in a sphere around its tracking site, which is kept out of the floor.
 
     Attributes:
         bodies: that carry the parts `(P,)`.
         centres: of the parts `(P, 3)` m, in the body.
         limb: index `(P,)` in `LIMBS` of what each part belongs to, -1 for what never stands.
+        stands: which of `LIMBS` can stand `(4,)`: those with geoms.
 
     Raises:
         ModelError: a geom is none of sphere, capsule, ellipsoid.
@@ -50,6 +53,9 @@ class Surface:
             for site, body in zip(model.sites, model.site_body_ids, strict=True)
             if site in LIMBS
         }
+        hand = np.full(m.nbody, -1)
+        for body in range(1, m.nbody):  # parents come before what hangs from them
+            hand[body] = hands.get(int(m.body_weldid[body]), hand[m.body_parentid[body]])
         bodies, centres, shapes, limb = [], [], [], []
         for geom in geoms:
             body, size, frame = int(m.geom_bodyid[geom]), m.geom_size[geom], rotations.to_matrix(m.geom_quat[geom])
@@ -62,7 +68,14 @@ class Surface:
                 bodies.append(body)
                 centres.append(m.geom_pos[geom] + end)
                 shapes.append(shape)
-                limb.append(limbs.get(geom, hands.get(int(m.body_weldid[body]), -1)))
+                limb.append(limbs.get(geom, int(hand[body])))
+        self.stands = np.isin(range(len(LIMBS)), limb)
+        for site, name in zip(model.site_ids, model.sites, strict=True):
+            if name in LIMBS and not self.stands[LIMBS.index(name)]:
+                bodies.append(int(m.site_bodyid[site]))
+                centres.append(m.site_pos[site])
+                shapes.append(np.eye(3) * _HAND)
+                limb.append(LIMBS.index(name))
         self.bodies, self.centres, self.limb = np.array(bodies), np.array(centres), np.array(limb)
         self._shape = torch.from_numpy(np.array(shapes))
         self._keep(self._outermost(model))

@@ -19,6 +19,7 @@ from musclewarp.retarget.targets import Targets
 
 Floats = NDArray[np.float64]
 _NEAR = 0.10  # m
+_FALL = 50.0  # m/s²
 
 
 def solve_grounded(
@@ -33,10 +34,11 @@ def solve_grounded(
 
     The recording's floor is known only by where its feet are. So some frames are fitted without a floor; as high as
     their standing feet are, so much are all targets lowered. From there the clip is fitted on the floor, with what of
-    the body comes near it in these frames (between them, a twentieth of a second away, nothing falls by much more
-    than 6 cm, at 50 m/s²), towards limbs that are lifted out of it.
+    the body comes near it in these frames (between them, nothing falls by more than at 50 m/s²: 6 cm where they are
+    a tenth of a second apart), towards limbs that are lifted out of it.
     """
-    surface, stance, feet = Surface(model), contacts.limbs, len(model.feet)
+    surface, feet = Surface(model), len(model.feet)
+    stance = contacts.limbs & surface.stands
     config = config or IKConfig()
     rough = solve(model, targets.at(EVERY_STRIDE), STRIDE * dt, roughly(config), on_iteration)
     kinematics = Kinematics(model, surface.bodies, surface.centres)
@@ -48,7 +50,8 @@ def solve_grounded(
     )
     drop = float(np.median(standing))
     lowered = Targets(targets.positions - [0.0, 0.0, drop], targets.rotations)
-    near = (heights.min(axis=0) < drop + _NEAR) | np.isin(surface.limb, np.flatnonzero(stance.any(axis=0)))
+    reach = max(_NEAR, _FALL * (STRIDE * dt) ** 2 / 8 + _NEAR / 3)
+    near = (heights.min(axis=0) < drop + reach) | np.isin(surface.limb, np.flatnonzero(stance.any(axis=0)))
     goal, ground = _lifted(model, lowered, drop - lowest), Ground(surface.only(near), stance)
     start, done = rough.qpos.copy(), rough.iterations
     start[:, 2] -= drop

@@ -5,14 +5,15 @@ The unknowns are the independent coordinates of all frames. Levenberg-Marquardt 
     sum_t  sum_s  w_s |p*_s - p_s(q_t)|^2 + v_s |log(R*_s R_s(q_t)^T)|^2   track the sites
          + w_q |q_t - q_rest|^2                                           resolve what they leave open
          + w_a |(q_{t+1} - 2 q_t + q_{t-1}) / dt^2|^2                     move smoothly
-         + w_h h_t^2 where a foot stands + w_p sum_p min(0, h_tp - c)^2   stand on the floor, never in it
+         + w_h h_t^2 where a limb stands + w_p sum_p min(0, h_tp - c)^2   stand on the floor, never in it
          + w_m |tau_t - tau*_t|^2                                         near moments that muscles can produce
 
-(h: heights of the soles' parts, the lowest of a foot where it stands, c: half a millimetre; the last one where
-`retarget.feasible` asks for it). Coupled coordinates follow their polynomials exactly (their columns are folded into
-their drivers' by the chain rule), joint limits are bounds on the step (projected Newton with an active set, Bertsekas
-1982), and because a frame only meets its neighbours, the normal equations are banded and solved by one banded Cholesky
-factorisation. Long clips are first solved at a few frames a second, which is where all but the last steps are taken.
+(h: heights of the parts of the whole body, of a foot or hand that stands the lowest, c: half a millimetre; the last one
+where `retarget.feasible` asks for it). Coupled coordinates follow their polynomials exactly (their columns are folded
+into their drivers' by the chain rule), joint limits are bounds on the step (projected Newton with an active set,
+Bertsekas 1982), and because a frame only meets its neighbours, the normal equations are banded and solved by one banded
+Cholesky factorisation. Long clips are first solved at a few frames a second, which is where all but the last steps are
+taken.
 """
 
 from __future__ import annotations

@@ -31,9 +31,9 @@ class IKConfig:
         acceleration: the same for a model with a fixed root.
         shoulder_acceleration: the same for its shoulders, which turn fast for nothing where an arm hangs down (its
             elevation plane is then undefined).
-        standing: factor on the position weights of a foot's ankle and toes while it stands.
-        stance: weight of the squared height in m² of the lowest point of a foot that stands.
-        penetration: weight of the squared depth in m² of each part of the feet below 0.5 mm above the floor.
+        standing: factor on the horizontal position weights of a foot's ankle and toes, or of a hand, while it stands.
+        stance: weight of the squared height in m² of the lowest point of a foot or hand that stands.
+        penetration: weight of the squared depth in m² of each part of the body below 0.5 mm above the floor.
         moment: weight of squared joint moment in (Nm)² beyond what the muscles can produce (models with a fixed root).
         max_activation: activation that these moments may take, so that something is left to correct errors with.
         feasibility_rounds: how often the moments and the postures are fitted to each other in turn.

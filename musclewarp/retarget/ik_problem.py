@@ -53,7 +53,7 @@ class Slope:
 
     `gradient (T, n)` is the descent direction there. `equations` are of what a step is thought to meet, for it may put
     other parts of the body on the floor than stand there now; of each piece, `pulls` are the floor's and `screws` the
-    bodies'.
+    bodies'. `Problem.step` changes equations and pulls.
     """
 
     gradient: Floats
@@ -175,7 +175,8 @@ class Problem:
         """Where the damped Gauss-Newton step within the bounds leads, all frames `(T, nq)`, and what it should gain.
 
         What would leave its bounds goes to the bound, and the others adapt to that; likewise to what the step would put
-        into the floor, or lift from it.
+        into the floor, or lift from it: `slope` becomes that of the contacts so foreseen, so that a next try, with
+        another damping, begins with them.
         """
         values, scalar = self.tracking.joint_values(here.qpos).numpy(), self.scalar.numpy()
         to_lower = np.clip(self.lower.numpy() - values, -_BOX, 0.0)
@@ -198,10 +199,12 @@ class Problem:
         return self.move(here.qpos, torch.from_numpy(delta)), float((gradient * delta).sum())
 
     def _foresee_contacts(self, here: Point, slope: Slope, delta: Floats) -> NDArray[np.bool_]:
-        """The frames in which a step puts other parts of the body on the floor; the equations become theirs."""
+        """The frames in which a step puts other parts of the body on the floor; what `slope` knows becomes theirs."""
         changed = np.zeros(self.frames, dtype=bool)
+        if self.tracking.ground is None:
+            return changed
         hessian, gradient = map(torch.from_numpy, (slope.equations.blocks[0], slope.equations.gradient))
-        for k, (piece, screws, before) in enumerate(zip(here.pieces, slope.screws, slope.pulls, strict=False)):
+        for k, (piece, screws, before) in enumerate(zip(here.pieces, slope.screws, slope.pulls, strict=True)):
             heights = self.tracking.heights_after(piece, screws, torch.from_numpy(delta[piece.frames]))
             after = slope.pulls[k] = self.tracking.pull(piece.frames, heights)
             frame, part = ((after.weight != before.weight) | (after.goal != before.goal)).nonzero(as_tuple=True)

@@ -40,6 +40,7 @@ _SHOULDER_JOINTS = ("elv_angle", "shoulder_elv", "shoulder_rot")
 _SAME = ("hip_flexion", "hip_adduction", "hip_rotation", "knee_angle", "ankle_angle", "subtalar_angle", "mtp_angle",
          "elbow_flex", "pro_sup")  # fmt: skip
 KNEECAPS = ("knee_angle_r_beta", "knee_angle_l_beta")  # follow the knees; in degrees in files that say radians
+_LOCKED = 1e-3  # rad, less than which nothing moves
 TOE_SMOOTHNESS = 0.02  # s, standard deviation
 PLANE_SMOOTHNESS = 1e-8  # s^4: squared angle that a squared acceleration of the plane is worth
 OFFSETS = {f"pro_sup_{side}": -np.pi / 2 for side in "rl"}
@@ -72,7 +73,7 @@ def from_opensim(
     """The movement of a table of OpenSim coordinates (Rajagopal's names and signs) as a reference of a full-body model.
 
     Angles are kept (see `opensim_qpos`), the person's size is not: the pelvis moves as it was measured, and one
-    vertical offset puts the feet on the floor. Toes that were not measured bend where a heel rises.
+    vertical offset puts the feet on the floor. Toes that were not measured, or locked, bend where a heel rises.
     `Reference.source` tells what was not mapped, at rest, or clipped.
 
     Args:
@@ -85,6 +86,7 @@ def from_opensim(
         cutoff_hz: of the low-pass, if that of the new rate is not lower.
 
     Raises:
+        ConfigError: `cutoff_hz` is not positive.
         FileError: a pelvis coordinate is missing, a column is not in rad or m, or the recording is too short.
         ModelError: the model is not a whole body.
     """
@@ -98,9 +100,9 @@ def from_opensim(
     mapped = opensim_qpos(replace(table, values=unwrapped).resample(dt, cutoff_hz), model)
     qpos = mapped.qpos
     qpos[:, 0] += treadmill_speed * dt * np.arange(len(qpos))
-    stiff = [foot for foot in model.feet if f"mtp_angle_{foot[0]}" in mapped.at_rest]
-    standing = np.stack([_heel_heights(model, qpos, foot) for foot in stiff] or [lowest_foot_heights(model, qpos)])
-    qpos[:, 2] -= np.percentile(standing.min(axis=0), 2)  # one offset onto the floor
+    stiff = [foot for foot in model.feet if _is_stiff(table, f"mtp_angle_{foot[0]}")]
+    standing = [(_heel_heights if foot in stiff else lowest_foot_heights)(model, qpos, foot) for foot in model.feet]
+    qpos[:, 2] -= np.percentile(np.min(standing, axis=0), 2)  # one offset onto the floor
     for foot in stiff:
         _bend_toes(model, qpos, foot, dt)
     told = {"unmapped": unmapped, "at_rest": list(mapped.at_rest), "clipped_rad": mapped.clipped, "bent_toes": stiff}
@@ -189,6 +191,11 @@ def _bend_trunk(model: MuscleModel, qpos: Floats, table: Table) -> None:
         jacobian = model.couplings.reduce_columns(torch.from_numpy(qpos), poses.jacobian[:, 1, 3:]).numpy()
         qpos[:, addresses] += np.linalg.solve(jacobian[:, :, columns], error[..., None])[..., 0]
         qpos[:] = model.couplings.project_qpos(torch.from_numpy(qpos)).numpy()
+
+
+def _is_stiff(table: Table, toes: str) -> bool:
+    """Whether toes were not measured: they have no column, or that of a locked joint."""
+    return toes not in table or bool(np.ptp(table[toes]) < _LOCKED)
 
 
 def _heel_heights(model: MuscleModel, qpos: Floats, foot: str) -> Floats:

@@ -18,7 +18,7 @@ from musclewarp.motion.motion import Motion
 from musclewarp.references.quality import reference_quality
 from musclewarp.references.reference import Reference, make_reference
 from musclewarp.retarget.activations import with_activations
-from musclewarp.retarget.contacts import STEADY, find_contacts
+from musclewarp.retarget.contacts import STEADY, find_contacts, floor_slope
 from musclewarp.retarget.feasible import solve_feasible
 from musclewarp.retarget.grounded import solve_grounded
 from musclewarp.retarget.ik import IKConfig, Solution
@@ -41,7 +41,8 @@ def retarget(
     """Fit a person's motion to a muscle model.
 
     The reference's quality has the numbers of `reference_quality` and `recording_quality`, `ik_iterations` and
-    `ik_converged` (1 or 0), and those of `with_activations`.
+    `ik_converged` (1 or 0), of whole bodies `floor_slope_rad` (how the recording's floor is tilted, of which up
+    to 3 degrees are levelled), and those of `with_activations`.
 
     Args:
         motion: the recording.
@@ -76,6 +77,8 @@ def retarget(
     quality = reference_quality(model, reference)
     quality |= recording_quality(model, reference, recording, targets.rotations)
     fit = {"ik_iterations": float(solution.iterations), "ik_converged": float(solution.converged)}
+    if model.has_free_root:
+        fit["floor_slope_rad"] = floor_slope(body.joints(motion).positions, motion.fps)
     reference = replace(reference, quality={**quality, **fit})
     return with_activations(model, reference) if activations else reference
 

@@ -41,10 +41,12 @@ class Scene:
         world: the node below which everything stands.
         bodies: by the names of the model's bodies, the nodes of their meshes.
         body_sticks, recording, tendons: line segments; the second's node is moved aside.
+        recorded: whether there are joints of a recording, other than the model's own.
     """
 
     def __init__(self, server: viser.ViserServer, model: MuscleModel, reference: Reference) -> None:
         reference.check_model(model)
+        self.recorded = bool(np.abs(reference.target_positions - reference.site_positions).max() > 1e-6)
         self.reference, self._server, self._m = reference, server, drawn_copy(model, 64, 64)
         self._data, self._paths, self._site_ids = mujoco.MjData(self._m), Tendons(self._m), model.site_ids
         self._edges, self._follows = stick_figure(model.sites), model.has_free_root
@@ -63,6 +65,7 @@ class Scene:
         self.body_sticks = scene.add_line_segments("/world/sticks", nothing, _colour(BONE), thickness=0.012)
         self.tendons = scene.add_line_segments("/world/tendons", nothing, _colour(BONE), thickness=0.004)
         self.recording = scene.add_line_segments("/world/recording", nothing, _colour(GHOST), thickness=0.02)
+        self.recording.visible = self.recorded
         place_tendons(self._m, self._data, reference.qpos[0])
         forward = self._data.site_xmat[model.site_ids[0], [0, 3, 6]] if model.has_free_root else np.array([0.0, -1, 0])
         self.facing = forward * [1, 1, 0] / max(float(np.hypot(*forward[:2])), 1e-6)
@@ -217,10 +220,12 @@ class ReferenceViewer:
             try:
                 self._open(*self._load(self._paths[clip]))
             except MusclewarpError as error:  # the others can be looked at
+                self._playing, self.play.label = False, "Play"
                 self.said.content = f"**{clip}** cannot be shown: {error}"
 
     def _open(self, model: MuscleModel, reference: Reference) -> None:
         scene = self.scene = Scene(self.server, model, reference)
+        self.aside.visible = scene.recorded
         self._playing, self._time, self.play.label = False, 0.0, "Play"
         self.slider.max, self.slider.step, self.slider.value = reference.duration, reference.dt, 0.0
         middle = (self.aside.value / 2) * scene.left + [0.0, 0.0, reference.site_positions[0, 0, 2]]
@@ -244,10 +249,12 @@ class ReferenceViewer:
             self.scene.show(self.frame, self.aside.value)
             reference, (row, _) = self.scene.reference, self.scene.row(self.frame)
             off = np.linalg.norm(reference.site_positions[row] - reference.target_positions[row], axis=-1)
-            self.said.content = (
-                f"{reference.name}, frame {row} of {reference.num_frames}: {100 * off.mean():.1f} cm from the "
-                f"recording, {reference.sites[int(off.argmax())]} {100 * off.max():.1f} cm"
+            told = (
+                f"{100 * off.mean():.1f} cm from the recording, {reference.sites[int(off.argmax())]} "
+                f"{100 * off.max():.1f} cm"
             )
+            told = told if self.scene.recorded else "no joints were recorded"
+            self.said.content = f"{reference.name}, frame {row} of {reference.num_frames}: {told}"
 
 
 def _bytes(colours: ArrayLike) -> NDArray[np.uint8]:

@@ -137,7 +137,7 @@ def quiet(monkeypatch, data_root, body):
     """The command with the data root, and with the model that the session has compiled."""
     monkeypatch.setenv("MUSCLEWARP_DATA", str(data_root))
     monkeypatch.setattr(reporting, "load_model", lambda name: body)
-    monkeypatch.setattr(reporting, "load_named", lambda name, physics: body)
+    monkeypatch.setattr(reporting, "model_of_rate", lambda name, dt: body)
 
 
 def test_the_page_stands_alone_and_the_table_has_every_number(quiet, walk, tmp_path, capsys):

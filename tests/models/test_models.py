@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from musclewarp.errors import ConfigError, ModelError
-from musclewarp.models import MuscleModel, PhysicsConfig, load_model
+from musclewarp.models import MuscleModel, PhysicsConfig, load_model, model_of_rate
 from musclewarp.models.model import Layout
 from musclewarp.models.surfaces import foot_geoms, lowest_foot_point
 
@@ -246,3 +246,10 @@ def test_no_body_turns_as_if_it_were_larger_than_a_person(arms, body):
         light = m.body_mass < 0.01
         light[m.body("thorax").id] = False
         assert m.body_inertia[light].max() <= 0.0101
+
+
+def test_a_model_of_a_rate_is_stepped_four_times_in_each_of_its_frames(arms):
+    model = model_of_rate("bimanual", 0.04)
+    assert (model.hash, model.physics.substeps) == (arms.hash, 4)
+    assert model.physics.control_dt == pytest.approx(0.04)
+    assert model_of_rate("bimanual_fingers", 0.02).name == "bimanual_fingers"

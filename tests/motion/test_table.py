@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from musclewarp.errors import FileError
+from musclewarp.errors import ConfigError, FileError
 from musclewarp.motion.table import Table
 
 
@@ -80,6 +80,12 @@ def test_resampling_refuses_gaps_and_moments():
         gap.resample(0.1)
     with pytest.raises(FileError, match="too short"):
         table(np.array([0.0, 0.01]), x=np.zeros(2)).resample(0.1)
+
+
+@pytest.mark.parametrize("cutoff", [0.0, -6.0, np.nan])
+def test_a_low_pass_needs_a_frequency(cutoff):
+    with pytest.raises(ConfigError, match="choose a frequency above 0 Hz"):
+        table(np.arange(0, 1, 0.01), a=np.zeros(100)).resample(0.02, cutoff)
 
 
 def test_a_time_outside_is_refused():

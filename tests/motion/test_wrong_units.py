@@ -36,6 +36,16 @@ def test_amass_in_other_units_is_refused(tmp_path, key, factor, message):
         read_motion(tmp_path / "clip.npz")
 
 
+def test_a_pelvis_that_turned_round_three_times_is_not_in_degrees(tmp_path):
+    arrays = dict(np.load(DEMO))
+    turned = np.linalg.norm(arrays["poses"][:, :3], axis=1, keepdims=True)
+    unwrapped = arrays["poses"].copy()
+    unwrapped[:, :3] *= 1 + 6 * np.pi / turned  # the same rotations
+    np.savez(tmp_path / "unwrapped.npz", **arrays | {"poses": unwrapped})
+    found, expected = read_motion(tmp_path / "unwrapped.npz").rotations, read_motion(DEMO).rotations
+    np.testing.assert_allclose(np.abs((found * expected).sum(axis=-1)), 1.0, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("column", "factor", "message"),
     [

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from musclewarp.errors import ConfigError, FileError
 from musclewarp.motion.motion import SMPL_JOINTS
-from musclewarp.retarget.contacts import ContactConfig, find_contacts, floor_heights
+from musclewarp.retarget.contacts import ContactConfig, find_contacts, floor_heights, floor_slope
 
 FPS = 50.0
 JOINT = {name: index for index, name in enumerate(SMPL_JOINTS)}
@@ -114,6 +114,16 @@ def test_a_floor_that_a_recording_tilts_is_found():
     heights, higher = (floor_heights(positions + np.array([0.0, 0.0, up]), FPS, places) for up in (0.0, 3.0))
     np.testing.assert_allclose(heights, 0.7 + 0.02 * places[:, 0], atol=0.006)
     np.testing.assert_allclose(higher, heights + 3.0, atol=1e-5)
+
+
+def test_a_ramp_is_told_and_not_all_of_it_is_levelled(recwarn):
+    places = np.array([[0.0, 0.0], [3.0, 0.0]])
+    floor_heights(walkway((0.03, 0.0)), FPS, places)
+    assert not recwarn.list
+    assert floor_slope(walkway((0.08, 0.0)), FPS) > np.radians(3.0)
+    with pytest.warns(UserWarning, match=r"the feet rise at 3\.\d degrees, as on stairs or a ramp"):
+        heights = floor_heights(walkway((0.08, 0.0)), FPS, places)
+    assert np.diff(heights)[0] == pytest.approx(3 * np.tan(np.radians(3.0)), abs=1e-6)
 
 
 def test_a_raised_foot_says_nothing_of_the_floor():

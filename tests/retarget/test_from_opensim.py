@@ -202,6 +202,23 @@ def test_a_turn_that_jumps_by_a_circle_is_no_jump(body):
     assert np.abs(reference.qvel[:, 3:6]).max() < 0.5
 
 
+def test_locked_toes_bend_like_those_that_have_no_column(body):
+    raised = {"ankle_angle_r": -0.4, "ankle_angle_l": -0.4, "pelvis_ty": 1.0}
+    locked = from_opensim(still(**raised, mtp_angle_r=0.0, mtp_angle_l=0.0), body)
+    assert set(locked.source["bent_toes"]) == {"right", "left"}
+    np.testing.assert_allclose(locked.qpos, from_opensim(still(**raised), body).qpos, atol=1e-12)
+
+
+def test_the_floor_is_under_the_lower_foot_if_only_the_others_toes_are_locked(body):
+    table = still(40, knee_angle_r=1.2, hip_flexion_r=0.6, mtp_angle_r=0.0, mtp_angle_l=0.0)
+    values = table.values.copy()
+    values[:, table.columns.index("mtp_angle_l")] = np.linspace(0.0, 0.1, 40)
+    reference = from_opensim(replace(table, values=values), body)
+    assert reference.source["bent_toes"] == ["right"]
+    assert np.abs(lowest_foot_heights(body, reference.qpos, "left")).max() < 0.01
+    assert lowest_foot_heights(body, reference.qpos, "right").min() > 0.05
+
+
 def test_degrees_or_unknown_units_are_refused(body):
     table = still(knee_angle_r=0.3)
     units = tuple("" if name == "knee_angle_r" else unit for name, unit in zip(table.columns, table.units))

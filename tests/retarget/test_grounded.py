@@ -157,6 +157,59 @@ def test_hands_that_are_put_down_stand_on_the_floor_and_nothing_is_in_it(whole, 
     assert np.linalg.norm(reached - lowered.positions, axis=-1).mean() < 0.03
 
 
+def bent(model: MuscleModel, bend: np.ndarray) -> tuple[np.ndarray, Targets]:
+    """Postures `(T, nq)` that bend down from the hips until straight arms reach into the floor, and their targets."""
+    qpos, m = np.tile(rest_posture(model), (len(bend), 1)), model.mj_model
+    qpos[:, 3:7] = rotations.multiply(rotations.from_rotvec(np.outer(bend, [2.4, 0.0, 0.0])), qpos[:, 3:7])
+    elbow = "elbow_flex" if "elbow_flex_r" in model.dof_names else "elbow_flexion"
+    angles = {"hip_flexion": 2.0, "knee_angle": 0.4, "shoulder_elv": 1.6, "elv_angle": 1.4, elbow: 0.1}
+    for joint, angle in angles.items():
+        for side in "rl":
+            adr = m.joint(f"{joint}_{side}").qposadr[0]
+            qpos[:, adr] += bend * (angle - qpos[:, adr])
+    qpos = model.couplings.project_qpos(torch.from_numpy(qpos)).numpy()
+    qpos[:, 2] -= lowest_foot_heights(model, qpos)
+    poses = Kinematics(model)(torch.from_numpy(qpos), jacobian=False)
+    turned = rotations.from_matrix(poses.rotation.numpy())
+    turned[:, [site not in ORIENTED for site in model.sites]] = np.nan
+    return qpos, Targets(poses.position.numpy(), turned)
+
+
+def test_what_falls_between_frames_that_are_far_apart_stays_out_of_the_floor(whole):
+    """A bow whose lowest is between two of the frames, 0.2 s apart, that are fitted first."""
+    frames, dt = 26, 0.04
+    qpos, targets = bent(whole, np.cos(np.pi / 2 * np.clip((np.arange(frames) - 12.5) / 8, -1.0, 1.0)) ** 2)
+    always = np.ones((frames, 2), dtype=bool)
+    assert geom_heights(whole, qpos, floor_geoms(whole)).min() < -0.05
+    solution, _ = solve_grounded(whole, targets, Contacts(always, always, ~always), dt)
+    assert geom_heights(whole, solution.qpos, floor_geoms(whole)).min() > -2e-3
+
+
+def test_wrists_stand_in_for_hands_without_geoms(ms_human):
+    frames = 21
+    _, targets = bent(ms_human, 1.1 * np.sin(np.linspace(0, np.pi, frames)))
+    hands = [ms_human.sites.index(f"{side}_hand") for side in ("left", "right")]
+    recorded = targets.positions[:, hands, 2]
+    assert recorded.min() < -0.03
+    surface = Surface(ms_human)
+    assert surface.stands.tolist() == [True, True, False, False]
+    always = np.ones((frames, 2), dtype=bool)
+    solution, _ = solve_grounded(ms_human, targets, Contacts(always, always, recorded < 0.03), DT)
+    wrists = Kinematics(ms_human)(torch.from_numpy(solution.qpos), jacobian=False).position.numpy()[:, hands, 2]
+    assert wrists.min() > 0.019
+    assert wrists[frames // 2].max() < 0.03
+
+
+def test_fingers_belong_to_their_hand():
+    model = load_model("myofullbody", fingers=True)
+    surface = Surface(model)
+    names = np.array([model.mj_model.body(body).name for body in surface.bodies])
+    for hand in ("left_hand", "right_hand"):
+        fingers = np.isin(names, [f"{finger}distph_{hand[0]}" for finger in "2345"])
+        assert fingers.any()
+        assert (surface.limb[fingers] == LIMBS.index(hand)).all()
+
+
 @pytest.mark.parametrize("frames", [2, 3, 6, 11])
 @pytest.mark.parametrize("stands", [True, False])
 def test_the_shortest_clips_are_solved_and_told_of_step_by_step(whole, frames, stands):

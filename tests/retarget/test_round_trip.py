@@ -90,16 +90,10 @@ def test_every_angle_that_can_be_seen_comes_back_to_a_degree(model, seed):
 
 
 def mirrored(model: MuscleModel, qpos: np.ndarray) -> np.ndarray:
-    """The mirror image of postures `(T, nq)` in the plane x = 0; the default posture faces -y."""
+    """The mirror image of postures `(T, nq)`."""
     mirror = Mirror.from_model(model.mj_model)
     assert mirror is not None
-    other = mirror.qpos(model.mj_model, torch.from_numpy(qpos)).numpy()
-    if model.has_free_root:
-        home = model.mj_model.qpos0
-        other[:, :3] = home[:3] + (qpos[:, :3] - home[:3]) * [-1, 1, 1]
-        turn = rotations.multiply(qpos[:, 3:7], rotations.conjugate(home[3:7])) * [1, 1, -1, -1]
-        other[:, 3:7] = rotations.multiply(turn, home[3:7])
-    return model.couplings.project_qpos(torch.from_numpy(other)).numpy()
+    return model.couplings.project_qpos(mirror.qpos(model.mj_model, torch.from_numpy(qpos))).numpy()
 
 
 @few

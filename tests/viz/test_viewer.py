@@ -167,10 +167,24 @@ def test_another_clip_of_another_model_is_chosen_and_one_that_cannot_be_read_is_
     assert page.play.label == "Play"
     assert page.slider.max == pytest.approx(swing.duration)
     check_scene(page, arms, swing.qpos[0], swing.target_positions[0])
+    page.toggle()
     page.choice.value = "broken"
+    page.advance(0.1)
     assert page.said.content == "**broken** cannot be shown: broken is truncated"
+    assert page.play.label == "Play"
     page.slider.value = 0.1
     check_scene(page, arms, swing.qpos[5], swing.target_positions[5])
+
+
+def test_a_movement_without_recorded_joints_says_so_and_shows_none(open_page, walk):
+    page = open_page(walk, replace(walk, name="angles", target_positions=walk.site_positions))
+    assert page.scene.recording.visible
+    page.choice.value = "angles"
+    assert not page.scene.recording.visible
+    assert not page.aside.visible
+    assert page.said.content == "angles, frame 0 of 26: no joints were recorded"
+    page.choice.value = "walk"
+    assert page.aside.visible
 
 
 def test_what_cannot_be_shown_is_an_error_that_says_why(open_page, walk, tmp_path, capsys, monkeypatch):
