@@ -123,7 +123,7 @@ def test_a_ramp_is_told_and_not_all_of_it_is_levelled(recwarn):
     assert floor_slope(walkway((0.08, 0.0)), FPS) > np.radians(3.0)
     with pytest.warns(UserWarning, match=r"the feet rise at 3\.\d degrees, as on stairs or a ramp"):
         heights = floor_heights(walkway((0.08, 0.0)), FPS, places)
-    assert np.diff(heights)[0] == pytest.approx(3 * np.tan(np.radians(3.0)), abs=1e-6)
+    assert np.diff(heights)[0] == pytest.approx(3 * np.tan(np.radians(3.0)), abs=1e-4)  # a little of it sideways
 
 
 def test_a_raised_foot_says_nothing_of_the_floor():
