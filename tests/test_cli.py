@@ -407,7 +407,7 @@ def test_clips_of_the_same_name_are_refused_before_any_is_retargeted(tmp_path, c
 
 
 def test_a_reference_of_another_recording_is_replaced_only_when_asked_to(workshop, tmp_path, monkeypatch, capsys):
-    def make(motion, model, dt, body):
+    def make(motion, model, dt, body, activations):
         made.append(motion.source["sha256"])
         qpos = np.tile(model.mj_model.qpos0, (2, 1))
         source = {**motion.source, "body": body.name}
