@@ -446,26 +446,6 @@ def test_a_loop_is_cut_from_a_reference_and_followed_for_as_long_as_asked(worksh
     assert {Trial.load(path).num_frames for path in (tmp_path / "trials").iterdir()} == {26}
 
 
-def test_a_reference_is_mirrored_and_back(workshop, tmp_path):
-    wave, paths = workshop / "refs" / f"wave{SUFFIX}", [tmp_path / f"{name}{SUFFIX}" for name in ("image", "again")]
-    for source, out in zip((wave, paths[0]), paths, strict=True):
-        assert main(["references", "mirror", str(source), "--out", str(out)]) == 0
-    first, image, again = (Reference.load(path) for path in (wave, *paths))
-    assert image.name == "image"
-    assert (image.source["mirrored"], again.source["mirrored"]) == (True, False)
-    assert not {"place", "settings", "sha256"} & image.source.keys()
-    assert image.quality["joint_limit_violation_fraction"] == first.quality.get("joint_limit_violation_fraction", 0.0)
-    assert "position_rmse_m" not in image.quality
-    np.testing.assert_allclose(again.qpos, first.qpos, atol=1e-9)
-
-
-def test_a_loop_that_cannot_be_cut_is_one_clear_line_and_status_2(workshop, tmp_path, capsys):
-    wave = workshop / "refs" / f"wave{SUFFIX}"
-    assert main(["references", "loop", str(wave), "--out", str(tmp_path / "loop.ref.safetensors")]) == 2
-    assert "say from when to when it repeats itself" in capsys.readouterr().err
-    assert not any(tmp_path.iterdir())
-
-
 def test_a_logger_that_is_named_takes_the_place_of_the_usual_ones(workshop, tmp_path):
     arguments = ["fit", *TINY, f"--env.references={workshop / 'refs'}", f"--out={tmp_path / 'run'}"]
     assert main([*arguments, "--trainer.logger=CSVLogger", f"--trainer.logger.save_dir={tmp_path / 'mine'}"]) == 0
