@@ -119,7 +119,10 @@ def print_table(rows: Iterable[Row]) -> None:
         groups.setdefault(row["choice"], []).append(row)
     for choice, group in groups.items():
         final = [100 * row["final_m"] for row in group]
-        reached = [[row[name] or np.inf for row in group] for name in ("frames_to_2cm", "minutes_to_2cm")]
+        reached = [
+            [np.inf if row[name] is None else row[name] for row in group]
+            for name in ("frames_to_2cm", "minutes_to_2cm")
+        ]
         speed = np.median([row["points"][-1][0] / row["points"][-1][1] for row in group])
         table.add_row(
             choice,
