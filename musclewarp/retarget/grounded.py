@@ -14,7 +14,7 @@ from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
 from musclewarp.retarget.contacts import LIMBS, Contacts
 from musclewarp.retarget.ground import Ground, Surface, limb_sites
-from musclewarp.retarget.ik import EVERY_STRIDE, STRIDE, IKConfig, Solution, between, roughly, solve
+from musclewarp.retarget.ik import IKConfig, Solution, between, roughly, solve, stride_of
 from musclewarp.retarget.targets import Targets
 
 Floats = NDArray[np.float64]
@@ -40,41 +40,43 @@ def solve_grounded(
     surface, feet = Surface(model), len(model.feet)
     stance = contacts.limbs & surface.stands
     config = config or IKConfig()
-    rough = solve(model, targets.at(EVERY_STRIDE), STRIDE * dt, roughly(config), on_iteration)
+    stride = stride_of(dt)
+    every = slice(None, None, stride)
+    rough = solve(model, targets.at(every), stride * dt, roughly(config), on_iteration)
     kinematics = Kinematics(model, surface.bodies, surface.centres)
     heights = surface.lowest(*kinematics.points(kinematics.walk(torch.from_numpy(rough.qpos))))[:, 2].T.numpy()
     lowest = np.stack([heights[:, surface.limb == limb].min(axis=1, initial=np.inf) for limb in range(len(LIMBS))], 1)
-    stands = stance[EVERY_STRIDE, :feet]
+    stands = stance[every, :feet]
     standing = (
         lowest[:, :feet][stands] if stands.any() else np.sort(lowest[:, :feet].min(axis=1))[: 1 + len(lowest) // 20]
     )
     drop = float(np.median(standing))
     lowered = Targets(targets.positions - [0.0, 0.0, drop], targets.rotations)
-    reach = max(_NEAR, _FALL * (STRIDE * dt) ** 2 / 8 + _NEAR / 3)
+    reach = max(_NEAR, _FALL * (stride * dt) ** 2 / 8 + _NEAR / 3)
     near = (heights.min(axis=0) < drop + reach) | np.isin(surface.limb, np.flatnonzero(stance.any(axis=0)))
-    goal, ground = _lifted(model, lowered, drop - lowest), Ground(surface.only(near), stance)
+    goal, ground = _lifted(model, lowered, drop - lowest, stride), Ground(surface.only(near), stance)
     start, done = rough.qpos.copy(), rough.iterations
     start[:, 2] -= drop
     if (drop - lowest).max() > _NEAR:  # what is that deep is not pushed out, but led out: pushed, wrists turn over
         report = on_iteration and (lambda k, cost, done=done: on_iteration(done + k, cost))
-        led = solve(model, goal.at(EVERY_STRIDE), STRIDE * dt, roughly(config), report, start)
+        led = solve(model, goal.at(every), stride * dt, roughly(config), report, start)
         start, done = led.qpos, done + led.iterations
-    for frames, step, how in ((EVERY_STRIDE, STRIDE * dt, roughly(config)), (slice(None), dt, config)):
-        if frames != EVERY_STRIDE:
-            start = between(model, start, len(stance))
+    for frames, step, how in ((every, stride * dt, roughly(config)), (slice(None), dt, config)):
+        if frames == slice(None):
+            start = between(model, start, len(stance), stride)
         report = on_iteration and (lambda k, cost, done=done: on_iteration(done + k, cost))
         solution = solve(model, goal.at(frames), step, how, report, start, ground=ground.at(frames))
         start, done = solution.qpos, done + solution.iterations
     return replace(solution, iterations=done), lowered
 
 
-def _lifted(model: MuscleModel, targets: Targets, depth: Floats) -> Targets:
-    """`targets` with each limb's as much higher as it is deep in the floor, `depth (T / STRIDE, 4)` m, and smoothly so.
+def _lifted(model: MuscleModel, targets: Targets, depth: Floats, stride: int) -> Targets:
+    """`targets` with each limb's as much higher as it is deep in the floor, `depth (T / stride, 4)` m, and smoothly so.
 
     What was recorded sinks where bodies differ: hands by a foot's length in a cartwheel, for the wrist of a muscle
     model bends less than ninety degrees. Pushed out by the floor alone, they would jump as they reach it.
     """
-    known = STRIDE * np.arange(len(depth))
+    known = stride * np.arange(len(depth))
     lifted = np.maximum(0.0, depth)
     time = np.minimum(np.arange(len(targets.positions)), known[-1])
     lift = PchipInterpolator(known, lifted)(time) if len(known) > 1 else np.repeat(lifted, len(time), axis=0)

@@ -41,8 +41,7 @@ from musclewarp.threads import one_torch_thread
 __all__ = ["IKConfig", "Solution", "solve"]
 
 Floats = NDArray[np.float64]
-STRIDE = 5  # frames between those that are solved first
-EVERY_STRIDE = slice(None, None, STRIDE)
+_COARSE = 0.1  # s between the frames that are solved first: a somersault's coarser ones are no start for the rest
 _MIN_COARSE = 8  # of these
 ROUGHLY = 10.0  # times the tolerance, for what is only a start
 _MAX_REJECTED = 8  # steps in a row, each with thirty times the damping
@@ -81,9 +80,10 @@ def solve(
     # threads of the BLAS gain nothing on blocks this small, and spin when something else runs
     with one_torch_thread(), threadpool_limits(1, "blas"):
         done = 0
-        if start is None and len(targets.positions) >= STRIDE * _MIN_COARSE:
-            rough = solve(model, targets.at(EVERY_STRIDE), STRIDE * dt, roughly(config), on_iteration)
-            start, done = between(model, rough.qpos, len(targets.positions)), rough.iterations
+        stride = stride_of(dt)
+        if start is None and stride > 1 and len(targets.positions) >= stride * _MIN_COARSE:
+            rough = solve(model, targets.at(slice(None, None, stride)), stride * dt, roughly(config), on_iteration)
+            start, done = between(model, rough.qpos, len(targets.positions), stride), rough.iterations
         problem = Problem(model, targets, dt, config, moments, ground)
         qpos = problem.tracking.initial_guess() if start is None else problem.admissible(torch.from_numpy(start))
         solution = _minimise(problem, qpos, on_iteration and (lambda step, cost: on_iteration(done + step, cost)))
@@ -127,11 +127,16 @@ def roughly(config: IKConfig) -> IKConfig:
     return replace(config, tolerance=ROUGHLY * config.tolerance)
 
 
-def between(model: MuscleModel, qpos: Floats, frames: int) -> Floats:
-    """Every frame `(frames, nq)` from every `STRIDE`-th; those after the last of them stay where it is."""
+def stride_of(dt: float) -> int:
+    """How many frames, `dt` s apart, lie between those that are solved first."""
+    return max(1, round(_COARSE / dt))
+
+
+def between(model: MuscleModel, qpos: Floats, frames: int, stride: int) -> Floats:
+    """Every frame `(frames, nq)` from every `stride`-th; those after the last of them stay where it is."""
     if len(qpos) == 1:
         return np.repeat(qpos, frames, axis=0)
-    known = STRIDE * np.arange(len(qpos))
+    known = stride * np.arange(len(qpos))
     time = np.minimum(np.arange(frames), known[-1])
     dense = CubicSpline(known, qpos)(time)
     if model.has_free_root:
