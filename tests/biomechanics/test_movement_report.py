@@ -30,16 +30,6 @@ PERIOD, SWING = 50, 0.4  # frames of 0.02 s, rad
 
 
 @pytest.fixture(scope="module")
-def walk(data_root):
-    return load_experiment("rajagopal2016_walk", data_root)
-
-
-@pytest.fixture(scope="module")
-def replay(body, walk):
-    return replay_experiment(walk, body)
-
-
-@pytest.fixture(scope="module")
 def striding(body):
     """A loop of one second in which stiff legs swing, the left one half a period after the right, at 1 m/s."""
     m = body.mj_model

@@ -10,7 +10,6 @@ import torch
 from scipy.optimize import lsq_linear
 
 from musclewarp.biomechanics.compare import best_lag, pearson, rmse
-from musclewarp.biomechanics.experiments import load_experiment
 from musclewarp.biomechanics.replay import replay_experiment
 from musclewarp.dynamics import accelerations, external_forces, muscle_problems
 from musclewarp.dynamics.quadratic import SOLVERS
@@ -18,16 +17,6 @@ from musclewarp.errors import FileError
 
 BAR_JOINTS = ("hip_flexion", "knee_angle", "ankle_angle")
 LEG = (*BAR_JOINTS, "hip_adduction", "hip_rotation")
-
-
-@pytest.fixture(scope="module")
-def walk(data_root):
-    return load_experiment("rajagopal2016_walk", data_root)
-
-
-@pytest.fixture(scope="module")
-def replay(walk, body):
-    return replay_experiment(walk, body)
 
 
 def moments(walk, replay, joint):
