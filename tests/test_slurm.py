@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_only
 
 from musclewarp.launch import trainer_defaults
 
@@ -27,6 +28,7 @@ def on_slurm(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     for name, value in TASK.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(rank_zero_only, "rank", 0)  # what a trainer sets for the whole process is undone
     monkeypatch.setenv("MASTER_ADDR", "")  # so that what Lightning sets is undone
     monkeypatch.delenv("MASTER_ADDR")
     monkeypatch.setenv("MASTER_PORT", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import make_interp_spline
 
@@ -98,10 +98,14 @@ def mirrored(model: MuscleModel, qpos: np.ndarray) -> np.ndarray:
 
 @few
 @given(seed=st.integers(0, 2**32))
+@example(seed=5673)
 def test_mirrored_sites_give_the_mirrored_movement(model, seed):
     truth, config = random_movement(model, seed), IKConfig(tolerance=1e-8, max_iterations=200)
-    one, other = (solve(model, targets_of(model, qpos), DT, config).qpos for qpos in (truth, mirrored(model, truth)))
+    targets, image = (targets_of(model, qpos) for qpos in (truth, mirrored(model, truth)))
+    one, other = (solve(model, sites, DT, config).qpos for sites in (targets, image))
     off = np.abs(mirrored(model, one) - other)
-    assert np.degrees(off[:, model.joint_qpos]).max() < 0.5
+    # what no site tells, as how far a neck is turned below a head that is a point, may have two equal minima
+    seen = observable(model, mirrored(model, truth), image)
+    assert np.degrees(np.where(seen, off[:, model.joint_qpos], 0.0)).max() < 0.5
     if model.has_free_root:
         assert off[:, :3].max() < 1e-3
