@@ -1,22 +1,21 @@
-"""What each part of the learner is worth: error without exploration against frames, for several choices and seeds.
+"""What each part of the learner is worth: error without exploration against frames, for several settings and seeds.
 
-    python benchmarks/learning.py refs/ --seeds 0 1 2 --frames 300000 --json benchmarks/results/learning.jsonl
-    python benchmarks/learning.py refs/ --only default muon --plot docs/figures/learning.png
-    python benchmarks/learning.py refs/ --only default pupil quiet_pupil --teacher targets.safetensors --frames 122880 \
-        --every 12288 --json benchmarks/results/distillation.jsonl
+    python benchmarks/ablations.py refs/ --seeds 0 1 2 --json benchmarks/results/ablations.jsonl
+    python benchmarks/ablations.py refs/ --only default muon --plot docs/figures/ablations.png
+    python benchmarks/ablations.py refs/ --only default pupil "quiet pupil" --teacher targets.safetensors \
+        --frames 122880 --every 12288 --json benchmarks/results/distillation.jsonl
 
 Each row trains once and evaluates the policy, its noise off, over all clips between updates; the clock stops
-meanwhile. Rows that the file has already (same choice, seed, clips and frames) are not trained again, so a run that was
-stopped goes on.
+meanwhile. Rows that the file has already (same settings, seed, clips and frames) are not trained again, so a run that
+was stopped goes on. Several of them may write to one file, each with its own seeds.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -37,22 +36,32 @@ from musclewarp.learning.policy import parse_config
 from musclewarp.references.library import find_references
 
 Row = dict[str, Any]
-CHOICES: dict[str, dict[str, Any]] = {  # against the defaults; "distill" is the part of the lessons
+Choice = dict[str, dict[str, Any]]
+# against the defaults, by the part of the config; "distill" is that of the lessons
+CHOICES: dict[str, Choice] = {
     "default": {},
-    "beta": {"distribution": "beta"},
-    "learned_std": {"learn_std": True},
-    "correlated": {"noise_correlation": 0.5},
-    "remembered": {"noise_memory": 0.1},
-    "muon": {"optimizer": "muon"},
-    "residual": {"residual": True, "hidden": (256, 256, 256)},
-    "deeper": {"hidden": (256, 256, 256)},
-    "values": {"normalize_values": True},
-    "one_epoch": {"epochs": 1},
-    "kl_stop": {"epochs": 6, "kl_stop": 1.0},
-    "no_reflex": {"reflex": 0.0},
-    "quiet": {"initial_std": 0.2, "final_std": 0.1},
+    "1 epoch": {"ppo": {"epochs": 1}},
+    "10 epochs": {"ppo": {"epochs": 10}},
+    "minibatch 128": {"ppo": {"minibatch": 128}},
+    "minibatch 3072": {"ppo": {"minibatch": 3072}},
+    "gamma 0.97": {"ppo": {"gamma": 0.97}},
+    "beta": {"ppo": {"distribution": "beta"}},
+    "joint targets": {"ppo": {"initial_std": 0.2, "final_std": 0.1}, "env": {"control": {"mode": "joint_targets"}}},
+    "symmetry": {"ppo": {"symmetry": "augment"}},
+    "muon": {"ppo": {"optimizer": "muon"}},
+}
+MORE: dict[str, Choice] = {
+    "learned std": {"ppo": {"learn_std": True}},
+    "correlated": {"ppo": {"noise_correlation": 0.5}},
+    "remembered": {"ppo": {"noise_memory": 0.1}},
+    "residual": {"ppo": {"residual": True, "hidden": (256, 256, 256)}},
+    "deeper": {"ppo": {"hidden": (256, 256, 256)}},
+    "values": {"ppo": {"normalize_values": True}},
+    "kl stop": {"ppo": {"epochs": 6, "kl_stop": 1.0}},
+    "no reflex": {"ppo": {"reflex": 0.0}},
+    "quiet": {"ppo": {"initial_std": 0.2, "final_std": 0.1}},
     "pupil": {"distill": {"frames": 61_440}},
-    "quiet_pupil": {"distill": {"frames": 61_440}, "initial_std": 0.2, "final_std": 0.1},
+    "quiet pupil": {"distill": {"frames": 61_440}, "ppo": {"initial_std": 0.2, "final_std": 0.1}},
 }
 TARGET = 0.02  # m
 
@@ -88,15 +97,16 @@ class Curve(lightning.Callback):
         self._since = time.perf_counter()
 
 
-def train(env: EnvConfig, choice: Mapping[str, Any], teacher: str, seed: int, frames: int, every: int) -> Row:
+def train(settings: Choice, references: str, teacher: str, seed: int, frames: int, every: int) -> Row:
     """One training; its curve, and when the error first was `TARGET`."""
-    changes = dict(choice)
-    lessons = DistillConfig(teacher, **changes.pop("distill")) if "distill" in changes else None
+    env = parse_config(EnvConfig, {"references": references, **settings["env"]})
+    ppo = PPOConfig(total_frames=frames, **settings.get("ppo", {}))
+    lessons = DistillConfig(teacher, **settings["distill"]) if "distill" in settings else None
     lightning.seed_everything(seed, verbose=False)
     curve = Curve(every)
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", callbacks=[curve], **quiet)
-    trainer.fit(Pupil(env, dataclasses.replace(PPOConfig(total_frames=frames), **changes), lessons))
+    trainer.fit(Pupil(env, ppo, lessons))
     reached = next(((f, s / 60) for f, s, error in curve.points if error <= TARGET), (None, None))
     return {
         "points": curve.points,
@@ -106,9 +116,9 @@ def train(env: EnvConfig, choice: Mapping[str, Any], teacher: str, seed: int, fr
     }
 
 
-def key_of(row: Row) -> tuple[Any, ...]:
+def key_of(row: Row) -> str:
     """What makes a row another experiment."""
-    return tuple(row[key] for key in ("choice", "seed", "references", "clips", "env", "total_frames"))
+    return json.dumps([row[key] for key in ("settings", "seed", "clips", "total_frames")], sort_keys=True)
 
 
 def print_table(rows: Iterable[Row]) -> None:
@@ -166,10 +176,17 @@ def plot(rows: Iterable[Row], path: Path) -> None:
 
 def main() -> None:
     """Train what is asked for and not yet known."""
+    known_choices = CHOICES | MORE
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("references", help="folder or file of references")
     parser.add_argument("--env", default="{}", help="changes of the task, as JSON")
-    parser.add_argument("--only", nargs="+", choices=CHOICES, metavar="CHOICE", help="default: what needs no teacher")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=known_choices,
+        metavar="SETTING",
+        help="default: the first ten of the list at the top",
+    )
     parser.add_argument("--teacher", default="", help="policy on joint targets that pupils learn from")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--frames", type=int, default=300_000)
@@ -177,25 +194,23 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file of JSON lines to append to")
     parser.add_argument("--plot", type=Path, help="draw the rows of the file")
     arguments = parser.parse_args()
-    chosen = arguments.only or [name for name, choice in CHOICES.items() if "distill" not in choice]
-    if not arguments.teacher and any("distill" in CHOICES[name] for name in chosen):
+    chosen: dict[str, Choice] = {name: known_choices[name] for name in arguments.only or CHOICES}
+    if not arguments.teacher and any("distill" in choice for choice in chosen.values()):
         parser.error("pupils need a --teacher")
-    env = parse_config(EnvConfig, {"references": arguments.references, **json.loads(arguments.env)})
     lines = arguments.json.read_text().splitlines() if arguments.json and arguments.json.exists() else []
     rows = [json.loads(line) for line in lines]
     known = {key_of(row) for row in rows}
     clips = {path.stem: sha256(path.read_bytes()).hexdigest()[:12] for path in find_references(arguments.references)}
     clips = " ".join(f"{name}:{digest}" for name, digest in sorted(clips.items()))
     for seed in arguments.seeds:
-        for choice in chosen:
-            row: Row = {"choice": choice, "seed": seed, "references": Path(arguments.references).name}
-            row |= {"total_frames": arguments.frames, "torch": version("torch"), "env": arguments.env, "clips": clips}
+        for name, choice in chosen.items():
+            settings = {**choice, "env": {**json.loads(arguments.env), **choice.get("env", {})}}
+            row: Row = {"choice": name, "seed": seed, "references": Path(arguments.references).name, "clips": clips}
+            row |= {"settings": settings, "total_frames": arguments.frames, "torch": version("torch")}
             if key_of(row) in known:
                 continue
-            row |= train(env, CHOICES[choice], arguments.teacher, seed, arguments.frames, arguments.every)
-            print(
-                f"{choice}, seed {seed}: {100 * row['final_m']:.2f} cm after {row['points'][-1][1]:.0f} s", flush=True
-            )
+            row |= train(settings, arguments.references, arguments.teacher, seed, arguments.frames, arguments.every)
+            print(f"{name}, seed {seed}: {100 * row['final_m']:.2f} cm after {row['points'][-1][1]:.0f} s", flush=True)
             rows.append(row)
             if arguments.json:
                 with arguments.json.open("a") as file:
