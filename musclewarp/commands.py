@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from musclewarp.models import MuscleModel, PhysicsConfig, load_model, load_named
 from musclewarp.references.library import ReferenceLibrary, load_library
 from musclewarp.references.loop import cut_loop
 from musclewarp.references.reference import SUFFIX, Reference
+from musclewarp.remade import references_of
 from musclewarp.retarget.folder import Settings
 from musclewarp.retargeting import retarget_paths
 
@@ -95,13 +97,15 @@ def evaluate_policy(
 
     def load_for(engine: str) -> ReferenceLibrary:
         device = "cuda" if engine in ("auto", "warp") and torch.cuda.is_available() else "cpu"
-        return load_library(list(references) if references else config.references, model, device)
+        return load_library(found, model, device)
 
     if other_engine not in (None, "native", "warp"):
         raise ConfigError(f"--compare-engine is '{other_engine}'; choose native or warp")
-    library = load_for(engine)
+    with TemporaryDirectory() as folder:
+        found = list(references or references_of(policy_path, policy, Path(folder)))
+        library = load_for(engine)
+        other = (other_engine, load_for(other_engine)) if other_engine else None
     policy.actor.to(library.device)
-    other = (other_engine, load_for(other_engine)) if other_engine else None
     with Progress(console=Console(stderr=True), transient=True) as progress:
         tasks: dict[str, object] = {}
 

@@ -188,7 +188,7 @@ def _sizes(config: EnvConfig, model: MuscleModel) -> dict[str, int]:
     return {name: column.stop - column.start for name, column in columns.items()}
 
 
-def _references(policy: Policy) -> list[dict[str, str]]:
+def _references(policy: Policy) -> list[dict[str, Any]]:
     """Clips that were learned from, with the recordings' hashes as far as the references are still there."""
     sources: dict[str, Any] = {}
     try:
@@ -199,10 +199,9 @@ def _references(policy: Policy) -> list[dict[str, str]]:
             f"{policy.env.references}: not there any more; the card has no hashes of recordings", stacklevel=2
         )
     names = policy.clips or tuple(sources)
-    known = ("file", "sha256")
+    known = ("file", "sha256", "loop_frames", "loop_straight")
     return [
-        {"name": name, **{key: str(sources[name][key]) for key in known if key in sources.get(name, {})}}
-        for name in names
+        {"name": name, **{key: sources[name][key] for key in known if key in sources.get(name, {})}} for name in names
     ]
 
 

@@ -78,7 +78,12 @@ def cut_loop(
         site_positions=Kinematics(model)(torch.from_numpy(closed), jacobian=False).position.numpy(),
         target_positions=_to_world(model, closed, targets),
         activations=None if activations is None else close_numbers(activations, seam).clip(0.0, 1.0),
-        source={**reference.source, "loop_of": reference.name, "loop_frames": [seam.first, seam.last]},
+        source={
+            **reference.source,
+            "loop_of": reference.name,
+            "loop_frames": [seam.first, seam.last],
+            "loop_straight": straight,
+        },
     )
     quality = {"seam_mismatch_m": _mismatch(model, reference, seam)}
     quality |= _seam_quality(model, seam.frames(qpos), closed, reference.dt)
