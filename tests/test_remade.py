@@ -12,6 +12,7 @@ import pytest
 from musclewarp.commands import evaluate_policy
 from musclewarp.errors import FileError
 from musclewarp.learning.policy import load_policy
+from musclewarp.references.library import find_references
 from musclewarp.references.reference import Reference, make_reference
 from musclewarp.remade import references_of
 
@@ -41,7 +42,7 @@ def test_references_of_other_clips_in_the_same_place_are_not_taken(shared, arms)
     rest = make_reference(arms, np.tile(arms.mj_model.qpos0, (9, 1)), arms.physics.control_dt, "rest")
     rest.save(Path(str(policy.env.references)) / "rest.ref.safetensors")
     (path,) = references_of(shared, policy, Path("made"))
-    assert [Reference.load(file).name for file in path.glob("*")] == list(policy.clips)
+    assert [Reference.load(file).name for file in find_references(path)] == list(policy.clips)
 
 
 def edited(shared, edit):

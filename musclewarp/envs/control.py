@@ -26,6 +26,8 @@ class ControlConfig:
         mode: "excitations", one number in [0, 1] for every muscle, or "joint_targets", one for every independent joint:
             how far from the reference's next angle its muscles shall pull it, any number. See `JointTargets`.
         scale: rad (m for slides) of an offset of 1.
+        stiffness, damping: factors on the joints' gains (`models.gains`). Muscles answer late, and are weak: soft
+            joints that are damped little ask for less that muscles cannot do.
         reserve: r of `dynamics.redundancy`, in Nm, is this times the root of a joint's stiffness k in Nm/rad: where not
             all moments are in reach, the sum of k error^2 is least. Small reserves take more `iterations`.
         feed_forward: let muscles do what the reference's activations do, where it knows them, and the moments besides.
@@ -34,6 +36,8 @@ class ControlConfig:
 
     mode: str = "excitations"
     scale: float = 0.3
+    stiffness: float = 1.0
+    damping: float = 1.0
     reserve: float = 0.5
     feed_forward: bool = True
     iterations: int = 6
@@ -115,6 +119,7 @@ class JointTargets(Control):
     def __init__(self, config: ControlConfig, engine: Engine, library: ReferenceLibrary) -> None:
         model, device = engine.model, engine.device
         stiffness, damping = joint_gains(model)
+        stiffness, damping = config.stiffness * stiffness, config.damping * damping
         self._engine, self._library, self._scale = engine, library, config.scale
         self._feed_forward = config.feed_forward and bool(library.has_activation.any())
         self._muscles = MuscleControl(engine, config.iterations, config.reserve * stiffness**0.5)
