@@ -28,7 +28,7 @@ from musclewarp.evaluation.evaluator import evaluate
 from musclewarp.evaluation.trial import SUFFIX as TRIAL_SUFFIX
 from musclewarp.evaluation.trial import Trial
 from musclewarp.files import write_text
-from musclewarp.learning.policy import load_policy
+from musclewarp.learning.policy import Policy, load_policy
 from musclewarp.models import MuscleModel, PhysicsConfig, load_model, load_named, model_of_rate
 from musclewarp.references.library import ReferenceLibrary, load_library
 from musclewarp.references.loop import cut_loop
@@ -65,6 +65,34 @@ def loop_reference(path: Path, out: Path, times: tuple[float, float] | None = No
     return out
 
 
+def open_policy(
+    path: Path, references: Sequence[Path] | None = None, engine: str = "auto", *engines: str
+) -> tuple[Policy, MuscleModel, list[ReferenceLibrary]]:
+    """A policy to evaluate on `engine`, its model, and `references`, by default its own, on each engine's device.
+
+    Raises:
+        FileError: the policy has learned on another version of the model.
+    """
+    policy = load_policy(path)
+    config = dataclasses.replace(policy.env, engine=engine, dump_folder="")
+    policy = dataclasses.replace(policy, env=config)
+    model = load_model(config.model, config.fingers, config.physics)
+    if policy.model_hash != model.hash:
+        raise FileError(
+            f"{path}: learned on another version of '{model.name}' ({policy.model_hash[:8]}, this one is "
+            f"{model.hash[:8]}); its numbers would mean nothing. Install the musclemimic-models it was trained with."
+        )
+    cuda = torch.cuda.is_available()
+    with TemporaryDirectory() as folder:
+        found = list(references or references_of(path, policy, Path(folder)))
+        libraries = [
+            load_library(found, model, "cuda" if cuda and name in ("auto", "warp") else "cpu")
+            for name in (engine, *engines)
+        ]
+    policy.actor.to(libraries[0].device)
+    return policy, model, libraries
+
+
 def evaluate_policy(
     policy_path: Path,
     references: Sequence[Path] | None = None,
@@ -85,27 +113,11 @@ def evaluate_policy(
     `push` is the force in N and the time in s of pushes that come every 2 s or so, on `push_body`, see `PushConfig`.
     """
     pushes = PushConfig((push[0], push[0]), push[1], body=push_body) if push else PushConfig(body=push_body)
-    policy = load_policy(policy_path)
-    config = dataclasses.replace(policy.env, engine=engine, dump_folder="")
-    policy = dataclasses.replace(policy, env=config)
-    model = load_model(config.model, config.fingers, config.physics)
-    if policy.model_hash != model.hash:
-        raise FileError(
-            f"{policy_path}: learned on another version of '{model.name}' ({policy.model_hash[:8]}, this one is "
-            f"{model.hash[:8]}); its numbers would mean nothing. Install the musclemimic-models it was trained with."
-        )
-
-    def load_for(engine: str) -> ReferenceLibrary:
-        device = "cuda" if engine in ("auto", "warp") and torch.cuda.is_available() else "cpu"
-        return load_library(found, model, device)
-
     if other_engine not in (None, "native", "warp"):
         raise ConfigError(f"--compare-engine is '{other_engine}'; choose native or warp")
-    with TemporaryDirectory() as folder:
-        found = list(references or references_of(policy_path, policy, Path(folder)))
-        library = load_for(engine)
-        other = (other_engine, load_for(other_engine)) if other_engine else None
-    policy.actor.to(library.device)
+    engines = [engine, other_engine] if other_engine else [engine]
+    policy, model, (library, *others) = open_policy(policy_path, references, *engines)
+    other = (other_engine, others[0]) if other_engine else None
     with Progress(console=Console(stderr=True), transient=True) as progress:
         tasks: dict[str, object] = {}
 

@@ -13,6 +13,7 @@ l - LT matters, and the LT that these models imply is -1 to 35 L0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from operator import attrgetter
@@ -42,7 +43,8 @@ _SHARED = ("friction", "gravity")  # one factor a world, for all parts
 class VariationConfig:
     """How far the people in the worlds differ from the model: half-widths w of uniform factors in [1 - w, 1 + w).
 
-    Everything is off, 0, unless asked for.
+    Or two factors, the lowest and the highest; equal ones make everybody differ alike. Everything is off, 0, unless
+    asked for.
 
     Attributes:
         mass: mass and inertia of each body; the constants that follow from them are recomputed.
@@ -53,20 +55,31 @@ class VariationConfig:
         gravity: of a world.
     """
 
-    mass: float = 0.0
-    friction: float = 0.0
-    strength: float = 0.0
-    activation_time: float = 0.0
-    tendon_slack: float = 0.0
-    gravity: float = 0.0
+    mass: float | tuple[float, float] = 0.0
+    friction: float | tuple[float, float] = 0.0
+    strength: float | tuple[float, float] = 0.0
+    activation_time: float | tuple[float, float] = 0.0
+    tendon_slack: float | tuple[float, float] = 0.0
+    gravity: float | tuple[float, float] = 0.0
 
     def __post_init__(self) -> None:
         for quantity in fields(self):
-            width = getattr(self, quantity.name)
-            if not 0.0 <= width < 1.0:
+            value = getattr(self, quantity.name)
+            if not (0.0 < value[0] <= value[1] < math.inf if isinstance(value, tuple) else 0.0 <= value < 1.0):
                 raise ConfigError(
-                    f"env.variation.{quantity.name} is {width}; give a relative half-width in [0, 1), or 0 for none"
+                    f"env.variation.{quantity.name} is {value}; give a relative half-width in [0, 1), or 0 for none, "
+                    "or two positive factors, the smaller first"
                 )
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Middle and half-width of the factors of each quantity that varies."""
+        values = {quantity.name: getattr(self, quantity.name) for quantity in fields(self)}
+        ranges = {
+            name: ((value[0] + value[1]) / 2, (value[1] - value[0]) / 2) if isinstance(value, tuple) else (1.0, value)
+            for name, value in values.items()
+        }
+        return {name: span for name, span in ranges.items() if span != (1.0, 0.0)}
 
 
 class Variation:
@@ -84,12 +97,12 @@ class Variation:
     """
 
     def __init__(self, config: VariationConfig, model: MuscleModel, num_worlds: int, device: torch.device) -> None:
-        self._widths = {name: width for name in _FIELDS if (width := getattr(config, name)) > 0.0}
+        self._ranges = config.ranges
         self._worlds = torch.arange(num_worlds, device=device)[:, None]
         self.factors: dict[str, torch.Tensor] = {}
         self._streams: dict[str, torch.Tensor] = {}
         self._fields: dict[str, tuple[str, torch.Tensor, torch.Tensor]] = {}
-        for quantity in self._widths:
+        for quantity in self._ranges:
             values = {name: np.array(attrgetter(name)(model.stepped)) for name in _FIELDS[quantity]}
             parts = 1 if quantity in _SHARED else len(values[_FIELDS[quantity][0]])
             self.factors[quantity] = torch.ones(num_worlds, parts, dtype=torch.float64, device=device)
@@ -107,9 +120,9 @@ class Variation:
 
     def draw(self, mask: torch.Tensor, seed: int, draws: torch.Tensor) -> None:
         """New people in the worlds of `mask (N,)`, each keyed by the seed, its world and its `draws (N,)`."""
-        for quantity, width in self._widths.items():
+        for quantity, (middle, width) in self._ranges.items():
             number = uniform(seed, self._worlds, draws[:, None], self._streams[quantity])
-            drawn = 1.0 + width * (2.0 * number - 1.0)
+            drawn = middle + width * (2.0 * number - 1.0)
             self.factors[quantity] = torch.where(mask[:, None], drawn, self.factors[quantity])
 
     def write(self, varied: Mapping[str, torch.Tensor]) -> None:

@@ -10,7 +10,15 @@ from functools import partial
 import numpy as np
 import torch
 
-from musclewarp.envs import ControlConfig, EnvConfig, ImitationEnv, PushConfig, SamplingConfig, TighteningConfig
+from musclewarp.envs import (
+    ControlConfig,
+    EnvConfig,
+    ImitationEnv,
+    PushConfig,
+    SamplingConfig,
+    TighteningConfig,
+    VariationConfig,
+)
 from musclewarp.envs.state import State, Target
 from musclewarp.envs.terminations import body_on_floor, site_deviation
 from musclewarp.errors import ConfigError
@@ -24,6 +32,7 @@ Controller = Callable[[torch.Tensor], torch.Tensor]
 _LARGEST_BATCH = 64
 EPISODE_SECONDS = 20.0
 NO_PUSHES = PushConfig()
+THE_MODEL = VariationConfig()
 
 
 @dataclass(frozen=True)
@@ -81,11 +90,12 @@ def run_trials(
     starts: Sequence[tuple[int, int]] | None = None,
     seed: int = 0,
     pushes: PushConfig = NO_PUSHES,
+    variation: VariationConfig = THE_MODEL,
 ) -> list[Trial]:
     """One trial per start under `controller`; frames after a failure are recorded too.
 
     Args:
-        config: the task, but for its terminations, its pushes and the length of its episodes.
+        config: the task, but for its terminations, its pushes, its variation and the length of its episodes.
         model: who acts.
         library: the clips.
         controller: from observations to actions.
@@ -95,6 +105,7 @@ def run_trials(
         starts: index of the clip, and its frame, at which each trial starts; default: every clip from its first.
         seed: of what the config leaves to chance, such as motor noise.
         pushes: what pushes the body meanwhile.
+        variation: how the people of the trials, one drawn for each, differ from the model.
 
     Raises:
         ConfigError: `seconds` is less than a control step, or the model cannot be pushed so.
@@ -107,8 +118,9 @@ def run_trials(
     counts = torch.where(looping, count, count - frames)
     if seconds is not None:
         counts = torch.where(looping, round(seconds / library.dt) + 1, counts)
-    practice = {"tightening": TighteningConfig(), "sampling": SamplingConfig(), "pushes": pushes}
-    unlimited = dataclasses.replace(config, terminations={}, episode_seconds=1e9, **practice)
+    practice = {"tightening": TighteningConfig(), "sampling": SamplingConfig()}
+    conditions = {"pushes": pushes, "variation": variation}
+    unlimited = dataclasses.replace(config, terminations={}, episode_seconds=1e9, **practice, **conditions)
     trials: list[Trial] = []
     batches = torch.arange(len(starts)).split(_LARGEST_BATCH)
     total, done = sum(int(counts[batch].max()) - 1 for batch in batches), 0
@@ -117,6 +129,8 @@ def run_trials(
             unlimited, library.device, model=model, library=library, worlds=len(batch), seed=seed + number
         )
         recorder = _Recorder(env, SuccessRule.of(model))
+        if variation.ranges:
+            env.reset()  # draws who is in the worlds
         current = env.reset_to(clips[batch], frames[batch])
         recorder.record()
         for _ in range(int(counts[batch].max()) - 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 from collections.abc import Callable
 from operator import attrgetter
 
@@ -58,9 +59,24 @@ def test_a_width_out_of_range_is_refused_by_key(quantity: str, width: float):
         VariationConfig(**{quantity: width})
 
 
-def test_a_policys_config_keeps_its_variation():
-    config = EnvConfig(variation=ALL)
-    assert parse_config(EnvConfig, dataclasses.asdict(config)) == config
+@pytest.mark.parametrize("factors", [(0.0, 1.0), (1.2, 1.1), (1.0, float("inf")), (float("nan"), 1.0)])
+def test_factors_out_of_order_are_refused_by_key(factors: tuple[float, float]):
+    with pytest.raises(ConfigError, match=r"env\.variation\.mass is .*two positive factors, the smaller first"):
+        VariationConfig(mass=factors)
+
+
+@pytest.mark.parametrize("variation", [ALL, VariationConfig(mass=(0.85, 0.85), friction=(0.5, 1.0))])
+def test_a_policys_config_keeps_its_variation(variation: VariationConfig):
+    config = EnvConfig(variation=variation)
+    assert parse_config(EnvConfig, json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+def test_factors_lie_between_two_that_are_given_and_equal_ones_are_everybodys(arms: MuscleModel):
+    factors = drawn(VariationConfig(friction=(0.5, 1.0), mass=(1.15, 1.15), gravity=(1.0, 1.0)), arms, 200).factors
+    assert set(factors) == {"friction", "mass"}
+    assert (factors["mass"] == 1.15).all()
+    assert 0.5 <= float(factors["friction"].min()) < 0.52
+    assert 0.98 < float(factors["friction"].max()) <= 1.0
 
 
 def test_factors_fill_their_range_evenly(arms: MuscleModel):

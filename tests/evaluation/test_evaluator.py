@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from musclewarp.envs import ControlConfig, ImitationEnv, PushConfig, SamplingConfig, TighteningConfig
+from musclewarp.envs import ControlConfig, ImitationEnv, PushConfig, SamplingConfig, TighteningConfig, VariationConfig
 from musclewarp.errors import ConfigError
 from musclewarp.evaluation import evaluator
 from musclewarp.evaluation.evaluator import (
@@ -205,6 +205,17 @@ def test_nobody_is_pushed_in_an_evaluation_unless_it_asks_for_it(policy, arms, l
     assert pushed["pushes"] == {"force": (30.0, 30.0), "seconds": 0.1, "interval": 0.1, "body": "humerus_r"}
     for name in ("policy", "untrained", "zero_excitation"):
         assert pushed[name]["relative_site_error_m"] != result[0][name]["relative_site_error_m"]
+
+
+def test_people_differ_in_an_evaluation_only_if_it_asks_for_it(policy, arms, library, result):
+    practised = replace(policy.env, variation=VariationConfig(mass=0.3))
+    still = run_trials(practised, arms, library, policy_controller(policy), "policy")
+    heavier = VariationConfig(mass=(1.3, 1.3))
+    heavy = run_trials(practised, arms, library, policy_controller(policy), "policy", variation=heavier)
+    for trial, other, before in zip(still, heavy, result[1]["policy"], strict=True):
+        np.testing.assert_array_equal(trial["qpos"], before["qpos"])
+        np.testing.assert_array_equal(trial["qpos"][0], other["qpos"][0])
+        assert np.abs(trial["qpos"] - other["qpos"]).max() > 1e-4
 
 
 def test_a_broken_world_fails_and_keeps_its_last_measurement_while_the_reference_goes_on(arms, library, config):
