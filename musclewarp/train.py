@@ -87,6 +87,9 @@ class TrainingCLI(LightningCLI):
         parser.add_class_arguments(CheckpointConfig, "checkpoint")
         text = "folder for checkpoints, policy and logs; a run that lies there is gone on with"
         parser.add_argument("--out", type=str, default="runs/latest", help=text)
+        text = "a policy (.ckpt or .safetensors) whose weights a new run begins with, on other clips or another variant"
+        parser.add_argument("--init_from", type=str, default="", help=text)
+        parser.link_arguments("init_from", "model.init_from")
         parser.link_arguments("env", "model.env", apply_on="instantiate")
         parser.link_arguments("ppo", "model.ppo", apply_on="instantiate")
         parser.link_arguments("distill", "model.distill", apply_on="instantiate")

@@ -15,7 +15,7 @@ from musclewarp.models.mirror import Mirror, partners
 _SCALAR, _POLAR, _AXIAL = (1.0,), (1.0, -1.0, 1.0), (-1.0, 1.0, -1.0)
 """In the heading frame, x forward, y left, z up: vectors, and those that turn with a right hand."""
 _ROOT_FRAME = (1.0, 1.0, -1.0)  # x forward, y up in both models
-_PARTS: dict[str, tuple[str | tuple[float, ...], ...]] = {  # of one instant of each observation
+PARTS: dict[str, tuple[str | tuple[float, ...], ...]] = {  # of one instant of each observation
     **dict.fromkeys(("joint_pos", "joint_vel", "ahead_joint_pos", "ahead_joint_vel"), ("joints",)),
     **dict.fromkeys(("fibre_length", "fibre_velocity", "muscle_force", "activation"), ("muscles",)),
     **dict.fromkeys(("stretch", "stretch_velocity", "reference_activation"), ("muscles",)),
@@ -75,7 +75,7 @@ class Symmetry:
             raise ModelError(f"'{model.name}' has no left and right; leave ppo.symmetry out")
         self._swaps = _swaps(model, mirror)
         seen = {"observation": config.observations, "critic_observation": config.critic_observations}
-        instants = {name: len(config.lookahead) for name in _PARTS if name.startswith("ahead_")}
+        instants = {name: len(config.lookahead) for name in PARTS if name.startswith("ahead_")}
         self.observations = {
             key: Swap.joined([self._term(name) for name in names for _ in range(instants.get(name, 1))])
             for key, names in seen.items()
@@ -91,7 +91,7 @@ class Symmetry:
 
     def _term(self, name: str) -> Swap:
         alone = np.zeros(1, dtype=int)
-        return Swap.joined([self._swaps[p] if isinstance(p, str) else Swap.of(alone, p) for p in _PARTS[name]])
+        return Swap.joined([self._swaps[p] if isinstance(p, str) else Swap.of(alone, p) for p in PARTS[name]])
 
 
 def _swaps(model: MuscleModel, mirror: Mirror) -> dict[str, Swap]:

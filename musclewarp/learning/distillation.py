@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -18,6 +19,7 @@ from musclewarp.learning.checkpoints import own_part
 from musclewarp.learning.config import PPOConfig
 from musclewarp.learning.policy import Policy, load_policy
 from musclewarp.learning.ppo import PPO
+from musclewarp.learning.warm_start import take_over
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Lessons(TensorDictModuleBase):
 
 
 class Pupil(PPO):
-    """PPO after lessons, if the config names a teacher.
+    """PPO after lessons, if the config names a teacher, and from where another policy has got to, if asked.
 
     The first `distill.frames` are lessons: who acts is drawn anew in each step (`Lessons`), and the actor's excitations
     e are drawn to the teacher's u in all states that were visited, by the cross-entropy -u log e - (1 - u) log(1 - e),
@@ -120,13 +122,18 @@ class Pupil(PPO):
     Args:
         env, ppo: as `PPO`'s, on excitations if there is a teacher.
         distill: the lessons.
+        init_from: file of a policy whose weights it begins with, see `warm_start.take_over`; none if empty.
     """
 
     def __init__(
-        self, env: EnvConfig | None = None, ppo: PPOConfig | None = None, distill: DistillConfig | None = None
+        self,
+        env: EnvConfig | None = None,
+        ppo: PPOConfig | None = None,
+        distill: DistillConfig | None = None,
+        init_from: str = "",
     ) -> None:
         super().__init__(env, ppo)
-        self.distill, self._alone = distill or DistillConfig(), True
+        self.distill, self._alone, self.init_from = distill or DistillConfig(), True, init_from
         if self.distill.teacher and self.env_config.control.mode != "excitations":
             raise ConfigError(
                 f"env.control.mode is '{self.env_config.control.mode}', but who learns from distill.teacher learns "
@@ -145,6 +152,9 @@ class Pupil(PPO):
         return self._alone
 
     def on_fit_start(self) -> None:
+        if self.init_from and self.updates == 0:
+            told, self._unknown = take_over(self, self.init_from)
+            rank_zero_only(print)(told, flush=True)
         if self.distill.teacher and self.frames < self.distill.frames:
             teacher = Teacher(load_policy(self.distill.teacher), self.env)
             self.train_dataloader().follow(Lessons(self.explorer, teacher, self._share))

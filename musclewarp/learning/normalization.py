@@ -32,13 +32,18 @@ class ObservationNormalizer(nn.Module):
         return ((observation - self.mean.float()) * scale.float()).clamp(-self.clip, self.clip)
 
     @torch.no_grad()
-    def update(self, observation: torch.Tensor) -> None:
-        """Merge the statistics of a batch `(..., D)`, summed over all ranks (Chan et al. 1979, parallel variance)."""
+    def update(self, observation: torch.Tensor, anew: torch.Tensor | None = None) -> None:
+        """Merge the statistics of a batch `(..., D)`, summed over all ranks (Chan et al. 1979, parallel variance).
+
+        Columns of the mask `anew (D,)` forget those before.
+        """
         batch = observation.reshape(-1, observation.shape[-1]).double()
         total = all_reduce_sum(torch.cat((torch.ones_like(batch[:1]) * len(batch), batch.sum(0, keepdim=True))))
         count, mean = total[0, 0], total[1] / total[0, 0]
         var = all_reduce_sum((batch - mean).square().sum(0)) / count
         weight = count / (self.count + count)
+        if anew is not None:
+            weight = torch.where(anew, 1.0, weight)
         delta = mean - self.mean
         self.var.copy_((1 - weight) * self.var + weight * var + weight * (1 - weight) * delta.square())
         self.mean.add_(weight * delta)

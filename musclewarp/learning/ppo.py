@@ -59,6 +59,7 @@ class PPO(lightning.LightningModule):
         self.updates = 0
         self.rollouts: Rollouts | None = None
         self._resume: Mapping[str, Any] | None = None
+        self._unknown: Mapping[str, torch.Tensor] = {}  # columns of observations of which no statistics are known
 
     def setup(self, stage: str) -> None:
         if self.rollouts is not None:
@@ -166,7 +167,7 @@ class PPO(lightning.LightningModule):
             # forces and lengths differ by orders of magnitude: know their scale before the first update
             first = self.train_dataloader().collect(16)
             for name, normalizer in self.normalizers.items():
-                normalizer.update(first[name])
+                normalizer.update(first[name], self._unknown.get(name))
 
     def training_step(self, rollout: TensorDictBase, batch_idx: int) -> None:
         optimizers = self._optimizers()

@@ -7,7 +7,7 @@ import torch
 
 from musclewarp.envs import EnvConfig
 from musclewarp.envs.observations import OBSERVATIONS
-from musclewarp.envs.symmetry import _PARTS, Symmetry
+from musclewarp.envs.symmetry import PARTS, Symmetry
 from musclewarp.references.library import ReferenceLibrary
 from musclewarp.references.mirror import mirror_reference
 
@@ -26,7 +26,7 @@ def beside_its_image(request, make_env, arms, body, arms_references, body_refere
 
 
 def test_every_observation_has_an_image():
-    assert _PARTS.keys() == OBSERVATIONS.keys()
+    assert PARTS.keys() == OBSERVATIONS.keys()
 
 
 def test_an_image_of_an_image_is_the_thing(arms, body):
