@@ -199,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--timestep", type=float, default=0.005, help="seconds of a physics step (default: 0.005)")
     sub.add_argument("--substeps", type=int, default=4, help="physics steps per control step (default: 4)")
     sub.add_argument("--seconds", type=float, default=20.0, help="measuring time of each row (default: 20)")
-    sub.add_argument("--training", action="store_true", help="the shares of a training iteration, too (CPU)")
+    sub.add_argument("--training", action="store_true", help="the shares of a training iteration, too")
     sub.add_argument("--json", type=Path, nargs="?", const=Path("-"), help="write JSON here; alone: to the terminal")
 
     sub = command("models", _models, "`models list` the models; `models check NAME` looks for flaws in one.")

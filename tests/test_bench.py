@@ -69,7 +69,6 @@ def test_the_command_makes_a_row_for_each_number_of_worlds(tmp_path):
     [
         ({"model": "biped"}, "bimanual, myofullbody"),
         ({"kind": "coffee"}, "no benchmark of 'coffee'; choose one of engine, env"),
-        ({"training": True, "device": "cuda"}, "measured on the CPU"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(options, message):

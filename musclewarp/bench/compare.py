@@ -25,14 +25,16 @@ from musclewarp.bench.training import training_shares
 from musclewarp.engines.native import available_threads
 from musclewarp.envs import EnvConfig, ImitationEnv
 from musclewarp.errors import ConfigError
-from musclewarp.models import PhysicsConfig, load_model
+from musclewarp.models import MuscleModel, PhysicsConfig, load_model
 from musclewarp.motion.amass import read_amass
 from musclewarp.references.library import ReferenceLibrary
+from musclewarp.references.reference import Reference
 from musclewarp.retarget import retarget
 
 _CLIP_FOLDER = Path(__file__).resolve().parents[2] / "data" / "motions" / "demo"
 CLIPS = {"bimanual": "arms.npz", "myofullbody": "whole_body.npz"}
 KINDS = ("engine", "env")
+VERSIONS = ("musclewarp", "mujoco", "mujoco-warp", "warp-lang", "torch", "torchrl")
 _SLICE = 10  # control steps in a row of one kind
 
 
@@ -65,8 +67,6 @@ class BenchCase:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ConfigError(f"there is no benchmark of '{self.kind}'; choose one of {', '.join(KINDS)}")
-        if self.training and self.device != "cpu":
-            raise ConfigError("the shares of training are measured on the CPU, where calls end when they return")
         if self.model not in CLIPS:
             raise ConfigError(f"there is no case for model '{self.model}'; choose one of {', '.join(sorted(CLIPS))}")
 
@@ -84,7 +84,7 @@ def bench(case: BenchCase) -> dict[str, Any]:
     """One row; a step is one control step of one world, `ratio` that of `case.kind` over bare stepping."""
     started = time.perf_counter()
     model = load_model(case.model, case.fingers, case.physics)
-    reference = retarget(read_amass(_CLIP_FOLDER / CLIPS[case.model]), model)
+    reference = bench_reference(model)
     config = EnvConfig(
         model=case.model, fingers=case.fingers, engine=case.engine, num_worlds=case.worlds, physics=case.physics
     )
@@ -98,7 +98,7 @@ def bench(case: BenchCase) -> dict[str, Any]:
         "model": model.name,
         "muscles": model.mj_model.nu,
         "engine": env.engine.name,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device": device_name(device),
         "worlds": case.worlds,
         "steps_per_s": rates[case.kind],
         "bare_steps_per_s": rates["bare"],
@@ -109,21 +109,29 @@ def bench(case: BenchCase) -> dict[str, Any]:
         "physics_steps_per_s": rates[case.kind] * substeps,
         "simulated_seconds_per_s": rates[case.kind] * dt * substeps,
         "ready_s": rates["ready_s"],
-        "memory_gb": _memory(device),
+        "memory_gb": memory_gb(device),
         "faults": env.engine.fault_counts(),
         "quarantined": int(env.quarantine.count),
         "threads": available_threads(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": {
-            name: version(name) for name in ("musclewarp", "mujoco", "mujoco-warp", "warp-lang", "torch", "torchrl")
-        },
+        "versions": {name: version(name) for name in VERSIONS},
     }
     if case.training:
-        row["training"] = training_shares(reference, config, case.seconds)
+        row["training"] = training_shares(reference, config, case.seconds, device=case.device)
     return row
 
 
-def _memory(device: torch.device) -> float:
+def bench_reference(model: MuscleModel) -> Reference:
+    """The bundled clip that benchmarks of `model` follow."""
+    return retarget(read_amass(_CLIP_FOLDER / CLIPS[model.name.removesuffix("_fingers")]), model)
+
+
+def device_name(device: torch.device) -> str:
+    """Of the GPU, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def memory_gb(device: torch.device) -> float:
     """GB in use on the GPU; on the CPU, of this process at its peak."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
