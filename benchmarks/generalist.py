@@ -98,7 +98,7 @@ def main() -> None:
     split, rows, parts = load_split(options.split), [], {}
     for part in PARTS:
         place = Path(f"{options.split}:{part}")
-        policy, model, library = open_policy(options.policy, [place], options.engine)
+        policy, model, (library,) = open_policy(options.policy, [place], options.engine)
         headers = {header["name"]: header for header in map(read_reference_header, find_references(place))}
         subjects = [subject for subject, clips in split.parts[part].items() for _ in clips]
         trials = run_trials(policy.env, model, library, policy_controller(policy), "policy")
