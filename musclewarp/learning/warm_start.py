@@ -19,7 +19,8 @@ from musclewarp.learning.ppo import PPO
 from musclewarp.models import MuscleModel, load_model
 
 _ALIKE = (  # what the weights mean nothing without
-    *("env.observations", "env.lookahead", "env.physics.control_dt", "env.control.mode", "env.control.scale"),
+    *("env.observations", "env.lookahead", "env.physics.control_dt"),
+    *("env.control.mode", "env.control.scale", "env.control.stiffness", "env.control.damping"),
     *("ppo.hidden", "ppo.residual", "ppo.distribution", "ppo.initial_excitation", "ppo.learn_std"),
 )
 _CRITICS_ALIKE = ("env.critic_observations", "ppo.gamma")
