@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from musclewarp.errors import FileError
 from musclewarp.models import MuscleModel
@@ -15,13 +16,15 @@ from musclewarp.models.kinematics import Kinematics
 from musclewarp.motion import rotations
 from musclewarp.references.cycle import cycle_of
 from musclewarp.references.heel_strikes import heel_strikes
-from musclewarp.references.quality import reference_quality
+from musclewarp.references.quality import lowest_foot_heights, reference_quality
 from musclewarp.references.reference import Reference, differentiate
 from musclewarp.references.seam import Seam, close_numbers, close_postures, lead_on
 
 Floats = NDArray[np.float64]
 _FADE = 0.25
 """Seconds before and after the seam over which one end of a loop fades into the other; a quarter of a short cycle."""
+_LIFT = 0.1
+"""Seconds before and after a foot that is too deep in which the root rises and falls again."""
 _NEAR = 0.1
 """Seconds before and after the seam that are called near to it."""
 
@@ -38,7 +41,8 @@ def cut_loop(
 
     One end fades into the other, so that velocities and accelerations close, too (`seam`); elsewhere the loop is its
     recording. Feet stand as they did, and joints stay in their ranges, for what lies between two postures of the
-    recording does. Independent coordinates are closed, coupled ones follow. Quality has the numbers of
+    recording does; where the two are so unlike that a foot would still get deeper than it was recorded, the root is
+    smoothly lifted. Independent coordinates are closed, coupled ones follow. Quality has the numbers of
     `reference_quality`, and
 
     - `seam_mismatch_m`: mean distance of the sites, relative to the root, between what was to be the same at both ends;
@@ -64,6 +68,8 @@ def cut_loop(
     seam = _best_seam(model, reference) if times is None else _seam_at(reference, *times)
     qpos = _straightened(reference.qpos, seam) if straight and model.has_free_root else reference.qpos
     closed = model.couplings.project_qpos(torch.from_numpy(close_postures(model, qpos, seam))).numpy()
+    if model.feet:
+        closed = _lifted(model, closed, float(lowest_foot_heights(model, seam.frames(qpos)).min()), reference.dt)
     cycle = cycle_of(closed) if model.has_free_root else None
     before, after = lead_on(cycle, closed[-2:-1], -1), lead_on(cycle, closed[1:2], 1)
     qvel = differentiate(model, np.concatenate((before, closed, after)), reference.dt)[1:-1]
@@ -172,6 +178,17 @@ def _straightened(qpos: Floats, seam: Seam) -> Floats:
     half = np.stack((np.cos(angle / 2), 0 * angle, 0 * angle, np.sin(angle / 2)), axis=1)
     turned[:, 3:7] = rotations.multiply(half, qpos[:, 3:7])
     return turned
+
+
+def _lifted(model: MuscleModel, closed: Floats, floor: float, dt: float) -> Floats:
+    """One cycle `(period + 1, nq)` with its root smoothly as much higher as a foot is below `floor` m."""
+    reach = max(1, round(_LIFT / dt))
+    lack = np.maximum(0.0, floor - lowest_foot_heights(model, closed[:-1]))
+    # a mean over no more than `reach` of what is the most within `reach` is nowhere too little
+    lift = gaussian_filter1d(maximum_filter1d(lack, 2 * reach + 1, mode="wrap"), reach / 2, mode="wrap", radius=reach)
+    lifted = closed.copy()
+    lifted[:, 2] += np.append(lift, lift[0])
+    return lifted
 
 
 def _from_root(model: MuscleModel, qpos: Floats, points: Floats) -> Floats:
