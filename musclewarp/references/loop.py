@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from musclewarp.errors import FileError
 from musclewarp.models import MuscleModel
@@ -15,13 +16,15 @@ from musclewarp.models.kinematics import Kinematics
 from musclewarp.motion import rotations
 from musclewarp.references.cycle import cycle_of
 from musclewarp.references.heel_strikes import heel_strikes
-from musclewarp.references.quality import limit_violation, reference_quality
+from musclewarp.references.quality import lowest_foot_heights, reference_quality
 from musclewarp.references.reference import Reference, differentiate
 from musclewarp.references.seam import Seam, close_numbers, close_postures, lead_on
 
 Floats = NDArray[np.float64]
 _FADE = 0.25
-"""Seconds before and after the seam, at most, over which one end of a loop fades into the other."""
+"""Seconds before and after the seam over which one end of a loop fades into the other; a quarter of a short cycle."""
+_LIFT = 0.1
+"""Seconds before and after a foot that is too deep in which the root rises and falls again."""
 _NEAR = 0.1
 """Seconds before and after the seam that are called near to it."""
 
@@ -36,9 +39,10 @@ def cut_loop(
 ) -> Reference:
     """The part of a reference that repeats, closed: its last frame is its first one, turned and displaced.
 
-    What the ends differ by in posture and velocity is spread over all frames; through the rest, one end fades into the
-    other, so that accelerations close, too (`seam`). Independent coordinates are closed, coupled ones follow. Joints
-    that would leave their ranges are scaled into what they did in the recording. Quality has the numbers of
+    One end fades into the other, so that velocities and accelerations close, too (`seam`); elsewhere the loop is its
+    recording. Feet stand as they did, and joints stay in their ranges, for what lies between two postures of the
+    recording does; where the two are so unlike that a foot would still get deeper than it was recorded, the root is
+    smoothly lifted. Independent coordinates are closed, coupled ones follow. Quality has the numbers of
     `reference_quality`, and
 
     - `seam_mismatch_m`: mean distance of the sites, relative to the root, between what was to be the same at both ends;
@@ -48,7 +52,7 @@ def cut_loop(
 
     Args:
         model: whose movement it is.
-        reference: the recording; where it does not go on beyond the ends, accelerations jump at the seam.
+        reference: the recording; where it does not go on beyond the ends, these go on as each other.
         times: from when to when, s; default: from a heel strike to the next of the same foot, of all those whose
             surroundings are most alike.
         straight: take the turn of a cycle out of the path, evenly, so that the loop leads straight on.
@@ -63,7 +67,9 @@ def cut_loop(
         raise FileError(f"reference '{reference.name}' is a loop already; cut it from what it was made of")
     seam = _best_seam(model, reference) if times is None else _seam_at(reference, *times)
     qpos = _straightened(reference.qpos, seam) if straight and model.has_free_root else reference.qpos
-    closed = _close_within_limits(model, qpos, seam)
+    closed = model.couplings.project_qpos(torch.from_numpy(close_postures(model, qpos, seam))).numpy()
+    if model.feet:
+        closed = _lifted(model, closed, float(lowest_foot_heights(model, seam.frames(qpos)).min()), reference.dt)
     cycle = cycle_of(closed) if model.has_free_root else None
     before, after = lead_on(cycle, closed[-2:-1], -1), lead_on(cycle, closed[1:2], 1)
     qvel = differentiate(model, np.concatenate((before, closed, after)), reference.dt)[1:-1]
@@ -77,7 +83,7 @@ def cut_loop(
         qvel=qvel,
         site_positions=Kinematics(model)(torch.from_numpy(closed), jacobian=False).position.numpy(),
         target_positions=_to_world(model, closed, targets),
-        activations=None if activations is None else close_numbers(activations, seam).clip(0.0, 1.0),
+        activations=None if activations is None else close_numbers(activations, seam),
         source={
             **reference.source,
             "loop_of": reference.name,
@@ -123,7 +129,9 @@ def _seam_at(reference: Reference, start: float, end: float) -> Seam:
             f"in it, or shorter than two frames of {reference.dt:g} s"
         )
     fade = min(round(_FADE / reference.dt), (last - first) // 4)
-    return Seam(first, last, before=min(fade, first), after=min(fade, final - last))
+    before = min(first, max(fade, 2 * fade - (final - last)))
+    after = min(final - last, 2 * fade - before)
+    return Seam(first, last, before, after, lacking=fade - (before + after) // 2)
 
 
 def _best_seam(model: MuscleModel, reference: Reference) -> Seam:
@@ -172,20 +180,15 @@ def _straightened(qpos: Floats, seam: Seam) -> Floats:
     return turned
 
 
-def _close_within_limits(model: MuscleModel, qpos: Floats, seam: Seam) -> Floats:
-    """The closed period `(period + 1, nq)`, on the couplings, its joints in their ranges if the recording's are."""
-    m, couplings = model.mj_model, model.couplings
-    recorded, closed = seam.frames(qpos), close_postures(model, qpos, seam)
-    closed = couplings.project_qpos(torch.from_numpy(closed)).numpy()
-    left = limit_violation(model, closed).max(axis=0) > limit_violation(model, recorded).max(axis=0) + 1e-9
-    drivers = dict(zip(couplings.dependent.tolist(), couplings.driver.tolist(), strict=True))
-    for dof in {drivers.get(int(dof), int(dof)) for dof in m.jnt_dofadr[left]}:
-        address = m.jnt_qposadr[m.dof_jntid[dof]]
-        values, own = closed[:, address], recorded[:, address]
-        scale = min(1.0, np.ptp(own) / np.ptp(values))
-        values = values.min() + scale * (values - values.min())
-        closed[:, address] = values + np.clip(0.0, own.min() - values.min(), own.max() - values.max())
-    return couplings.project_qpos(torch.from_numpy(closed)).numpy()
+def _lifted(model: MuscleModel, closed: Floats, floor: float, dt: float) -> Floats:
+    """One cycle `(period + 1, nq)` with its root smoothly as much higher as a foot is below `floor` m."""
+    reach = max(1, round(_LIFT / dt))
+    lack = np.maximum(0.0, floor - lowest_foot_heights(model, closed[:-1]))
+    # a mean over no more than `reach` of what is the most within `reach` is nowhere too little
+    lift = gaussian_filter1d(maximum_filter1d(lack, 2 * reach + 1, mode="wrap"), reach / 2, mode="wrap", radius=reach)
+    lifted = closed.copy()
+    lifted[:, 2] += np.append(lift, lift[0])
+    return lifted
 
 
 def _from_root(model: MuscleModel, qpos: Floats, points: Floats) -> Floats:

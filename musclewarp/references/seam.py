@@ -17,12 +17,16 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Seam:
-    """Frames `first` to `last` of a recording become one cycle; `before` and `after` more are there to fade over."""
+    """Frames `first` to `last` of a recording become one cycle; `before` and `after` more are there to fade over.
+
+    Where that is short, `lacking` more at either side are made up.
+    """
 
     first: int
     last: int
     before: int
     after: int
+    lacking: int = 0
 
     @property
     def period(self) -> int:
@@ -81,16 +85,16 @@ class _Numbers:
         """The other from the one."""
         return start + change
 
-    def turn(self, change: Floats, cycles: Floats) -> Floats:
-        """The same change, parts of cycles `(T, ...)` on."""
-        return change
+    def within(self, values: Floats, known: Floats) -> Floats:
+        """No more and no less than what is `known (T, ...)`."""
+        return values.clip(known.min(axis=0), known.max(axis=0))
 
 
 class _Postures(_Numbers):
     """`qpos (T, nq)`, changed as by velocities `(T, nv)`."""
 
     def __init__(self, model: MuscleModel, ends: Floats) -> None:
-        self.model = model.mj_model
+        self.model, self.joints = model.mj_model, model.joint_qpos
         self.cycle = cycle_of(ends) if model.has_free_root else None
 
     def lead(self, values: Floats, count: int) -> Floats:
@@ -108,34 +112,40 @@ class _Postures(_Numbers):
             mujoco.mj_integratePos(self.model, row, step, 1.0)
         return end
 
-    def turn(self, change: Floats, cycles: Floats) -> Floats:
-        if self.cycle is None:
-            return change
-        angle = float(self.cycle.yaw) * cycles[:, 0]
-        turned, c, s = change.copy(), np.cos(angle), np.sin(angle)
-        turned[:, 0] = c * change[:, 0] - s * change[:, 1]
-        turned[:, 1] = s * change[:, 0] + c * change[:, 1]
-        return turned
+    def within(self, values: Floats, known: Floats) -> Floats:
+        inside = values.copy()
+        inside[:, self.joints] = super().within(values[:, self.joints], known[:, self.joints])
+        return inside
 
 
 def _close(space: _Numbers, values: Floats, seam: Seam) -> Floats:
-    values, n, width = seam.frames(values), seam.period, seam.before + seam.after
-    part = ((np.arange(len(values)) - seam.before) / n).reshape(-1, *(1 for _ in values.shape[1:]))
-    near = part[: width + 1]
-    # Of what the ends differ by, a constant and a slope are taken away by Bernoulli's polynomials of the time, which
-    # change velocities and accelerations least. Turns do not commute: each round leaves the square of the rest.
-    for _ in range(6):
-        apart = space.turn(space.change(space.lead(values[: width + 1], 1), values[n:]), -1 - near)
-        constant = apart[seam.before]
-        slope = (near * (apart - constant)).sum(axis=0) / max((near**2).sum(), 1 / n**2)
-        excess = constant * (part - 1 / 2) + slope * (part**2 - part + 1 / 6) / 2
-        values = space.add(values, -space.turn(excess, part))
-    # through the rest, one end fades into the other
-    x = (np.arange(width + 1) / max(width, 1)).reshape(near.shape)
+    # Between two postures that stand on the floor lies one that stands on it; what the ends differ by, spread over the
+    # cycle, would lift or sink feet that stand elsewhere.
+    values, n = _led_on(space, seam.frames(values), seam), seam.period
+    before, after = seam.before + seam.lacking, seam.after + seam.lacking
+    width = before + after
+    x = (np.arange(width + 1) / max(width, 1)).reshape(-1, *(1 for _ in values.shape[1:]))
     of_end = 1 - x**3 * (10 - 15 * x + 6 * x**2)  # begins and ends without velocity and acceleration
     start = space.lead(values[: width + 1], 1)
     faded = space.add(start, of_end * space.change(start, values[n:]))
-    closed = values[seam.before : seam.before + n + 1].copy()
-    closed[n - seam.before :] = faded[: seam.before + 1]
-    closed[: seam.after + 1] = space.lead(faded[seam.before :], -1)
+    closed = values[before : before + n + 1].copy()
+    closed[n - before :] = faded[: before + 1]
+    closed[: after + 1] = space.lead(faded[before:], -1)
     return closed
+
+
+def _led_on(space: _Numbers, values: Floats, seam: Seam) -> Floats:
+    """The recording with `lacking` more frames at both ends: those of the other end, as far from them as it was.
+
+    How fast the ends part, over what is known of it, comes to rest by then.
+    """
+    if not seam.lacking:
+        return values
+    width, n = seam.before + seam.after, seam.period
+    apart = space.change(space.lead(values[: width + 1], 1), values[n:])
+    parting = (apart[-1] - apart[0]) / max(width, 1)
+    k = np.arange(1, seam.lacking + 1)
+    way = (k - k**2 / (2 * seam.lacking)).reshape(-1, *(1 for _ in apart.shape[1:])) * parting
+    later = space.add(space.lead(values[width + k], 1), apart[-1] + way)
+    earlier = space.lead(space.add(values[n - k], way - apart[0]), -1)[::-1]
+    return np.concatenate((space.within(earlier, values), values, space.within(later, values)))
