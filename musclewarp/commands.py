@@ -37,6 +37,7 @@ from musclewarp.remade import references_of
 from musclewarp.retarget.folder import Settings
 from musclewarp.retargeting import retarget_paths
 
+_ALIKE = 0.05  # m between the ends of a loop; above it feet slide and the body is lifted at the seam
 _SOURCE = Path(__file__).resolve().parents[1]
 _ROWS = (  # metric, how a person reads it, factor
     ("success", "success", 1.0),
@@ -62,6 +63,8 @@ def loop_reference(path: Path, out: Path, times: tuple[float, float] | None = No
     for key in ("seam_mismatch_m", "seam_speed_ratio", "seam_acceleration_ratio", "cycle_distance_m", "cycle_yaw_rad"):
         if key in loop.quality:
             print(f"  {key} {loop.quality[key]:.3f}")
+    if loop.quality["seam_mismatch_m"] > _ALIKE:
+        print(f"  its ends are not alike (over {_ALIKE} m apart): this part hardly repeats; choose another with --times")
     return out
 
 
