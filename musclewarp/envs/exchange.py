@@ -58,8 +58,8 @@ class Exchange:
         if not library.streams:
             return {}
         began, probability = self._began.cpu(), self._starts.clip_probabilities.cpu()
-        self._began.zero_()
         self._owed += began.sum() * probability - began
+        self._began.zero_()
         lag = self._owed / probability
         before, done = library.held, self._leaving.clone()
         done[followed.cpu()] = False
