@@ -155,13 +155,21 @@ class ReferenceLibrary:
         return sum(self._frames[clip] for clip in set(clips)) <= self.capacity
 
     def hold(self, clips: Iterable[int]) -> None:
-        """Hold `clips`, which must fit, and no others, unless all fit; those that are not held yet are read.
+        """Hold `clips`, and no others, unless all fit; those that are not held yet are read.
 
         Raises:
+            ConfigError: they do not fit together.
             FileError: a clip is no longer what it was when the library was made; it is not held then.
         """
-        if self.streams:
-            self._shelf.hold(clips, self._rows)
+        if not self.streams:
+            return
+        clips = set(clips)
+        if not self.fits(clips):
+            raise ConfigError(
+                f"{len(clips)} clips of {sum(self._frames[clip] for clip in clips)} frames cannot be held together: there "
+                f"is room for {self.capacity}; ask for fewer, or give a larger env.library_mb, or 0"
+            )
+        self._shelf.hold(clips, self._rows)
 
     def _rows(self, clip: int) -> Sequence[torch.Tensor]:
         """What the shelf keeps of a clip."""

@@ -93,6 +93,8 @@ def test_a_loop_that_turns_is_the_same_wherever_it_lies(body, gait):
 def test_what_is_not_held_cannot_be_had(clips, arms, whole):
     library = ReferenceLibrary(clips, arms, megabytes=room(whole, 17))
     library.hold([0, 3])
+    with pytest.raises(ConfigError, match="3 clips of 21 frames cannot be held together: there is room for 17"):
+        library.hold([0, 1, 3])
     clip, frame = torch.tensor([1]), torch.tensor([0])
     with pytest.raises(IndexError):
         library.goal(clip, frame)
