@@ -166,8 +166,8 @@ class ReferenceLibrary:
         clips = set(clips)
         if not self.fits(clips):
             raise ConfigError(
-                f"{len(clips)} clips of {sum(self._frames[clip] for clip in clips)} frames cannot be held together: there "
-                f"is room for {self.capacity}; ask for fewer, or give a larger env.library_mb, or 0"
+                f"{len(clips)} clips of {sum(self._frames[clip] for clip in clips)} frames cannot be held together: "
+                f"there is room for {self.capacity}; ask for fewer, or give a larger env.library_mb, or 0"
             )
         self._shelf.hold(clips, self._rows)
 
