@@ -68,7 +68,7 @@ class Exchange:
         library.hold(held.nonzero().flatten().tolist())
         self._leaving |= self._going(held & ~self._leaving, held, lag)
         self._starts.open(held & ~self._leaving)
-        return {"clips_fetched": reduce((held & ~before).sum().to(library.device))}
+        return {"clips_fetched": reduce((held & ~before).sum().float().to(library.device))}
 
     def _fetched(self, held: torch.Tensor, lag: torch.Tensor) -> torch.Tensor:
         """`held (C,)` and, by their lags, as many others as fit: the next one waits for room, and is not overtaken."""
