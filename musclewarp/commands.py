@@ -64,7 +64,7 @@ def loop_reference(path: Path, out: Path, times: tuple[float, float] | None = No
         if key in loop.quality:
             print(f"  {key} {loop.quality[key]:.3f}")
     if loop.quality["seam_mismatch_m"] > _ALIKE:
-        print(f"  its ends are not alike (over {_ALIKE} m apart): this part hardly repeats; choose another with --times")
+        print(f"  its ends are not alike (over {_ALIKE} m apart): it hardly repeats; choose another part with --times")
     return out
 
 
