@@ -48,7 +48,7 @@ class Swap:
         signs = np.broadcast_to(np.asarray(sign, dtype=np.float32), (len(partner), np.shape(sign)[-1]))
         size = signs.shape[1]
         source = (partner[:, None] * size + np.arange(size)).ravel()
-        return cls(torch.from_numpy(source), torch.from_numpy(signs.ravel()))
+        return cls(torch.from_numpy(source), torch.tensor(signs.ravel()))
 
     @classmethod
     def joined(cls, swaps: list[Swap]) -> Swap:
