@@ -30,7 +30,7 @@ from musclewarp.dynamics.power_cost import balance_by_power
 from musclewarp.dynamics.quadratic import SOLVERS
 from musclewarp.dynamics.redundancy import Redundancy
 from musclewarp.dynamics.trajectory import Trajectory
-from musclewarp.errors import ConfigError, MusclewarpError
+from musclewarp.errors import ConfigError, MusclewarpError, require
 from musclewarp.kernels.muscle_curves import gain_and_bias
 from musclewarp.models import MuscleModel
 from musclewarp.models.excursion import place_tendons
@@ -63,16 +63,14 @@ class Criterion:
     solver: str = "newton"
 
     def __post_init__(self) -> None:
-        if not 2.0 <= self.power <= 10.0:
-            raise ConfigError(f"criterion.power is {self.power}; choose one in [2, 10]")
+        require(self, "criterion.power", 2.0 <= self.power <= 10.0, "choose one in [2, 10]")
         for name, known in (("weight", _WEIGHTS), ("solver", tuple(SOLVERS))):
             if getattr(self, name) not in known:
                 raise ConfigError(f"criterion.{name} is '{getattr(self, name)}'; choose one of {', '.join(known)}")
         for name in ("reserve", "root_reserve"):
-            if not getattr(self, name) > 0.0:
-                raise ConfigError(f"criterion.{name} is {getattr(self, name)}; a reserve needs a strength above zero")
-        if not 0.0 < self.max_activation <= 1.0:
-            raise ConfigError(f"criterion.max_activation is {self.max_activation}; choose one in (0, 1]")
+            fine = getattr(self, name) > 0.0
+            require(self, f"criterion.{name}", fine, "a reserve needs a strength above zero")
+        require(self, "criterion.max_activation", 0.0 < self.max_activation <= 1.0, "choose one in (0, 1]")
 
 
 class StaticOptimization(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from musclewarp.errors import ConfigError, FileError
+from musclewarp.errors import ConfigError, FileError, require
 from musclewarp.motion.motion import SMPL_JOINTS
 
 Floats = NDArray[np.float64]
@@ -58,8 +58,7 @@ class ContactConfig:
             value = getattr(self, name)
             if value is not None and not least <= value < np.inf:
                 raise ConfigError(f"contacts.{name} is {value}; choose a number of at least {least:g}")
-        if not 0 <= self.percentile <= 100:
-            raise ConfigError(f"contacts.percentile is {self.percentile}; choose one in [0, 100]")
+        require(self, "contacts.percentile", 0 <= self.percentile <= 100, "choose one in [0, 100]")
 
 
 # once begun, a contact lasts until it is clearly over, so that postures are not drawn to the floor and let go in turns
