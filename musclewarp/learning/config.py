@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from musclewarp.envs import EnvConfig
 from musclewarp.errors import require
 
 _POSITIVE = ("total_frames", "horizon", "epochs", "minibatch", "clip", "learning_rate", "kl_target", "kl_target_end")
@@ -122,3 +123,23 @@ class PPOConfig:
                 must(name, getattr(self, name) < 1, "be below 1 with ppo.distribution beta, for one peak")
             must("learn_std", not self.learn_std, "be false with ppo.distribution beta, for one peak")
         must("optimizer", self.optimizer != "muon" or len(self.hidden) > 1, "be adamw: one layer has no inner one")
+
+
+def refuse_unused(env: EnvConfig, ppo: PPOConfig) -> None:
+    """Refuse numbers of `ppo` that have no effect on a policy of the task `env`.
+
+    Only before training: a trained policy that carries such a number is as good as without.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    reasons = {}
+    if "reference_activation" in env.observations:
+        reasons["initial_excitation"] = "with 'reference_activation' in env.observations"
+    if not {"stretch", "stretch_velocity"} & set(env.observations):
+        reasons["reflex"] = "without 'stretch' or 'stretch_velocity' in env.observations"
+    if env.control.mode == "joint_targets":
+        reasons = dict.fromkeys(("initial_excitation", "reflex"), "with env.control.mode 'joint_targets'")
+    for name, why in reasons.items():
+        usual = getattr(ppo, name) == getattr(PPOConfig, name)
+        require(ppo, f"ppo.{name}", usual, f"leave it out {why}")
