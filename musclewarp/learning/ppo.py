@@ -168,6 +168,12 @@ class PPO(lightning.LightningModule):
             for name, normalizer in self.normalizers.items():
                 normalizer.update(first[name], self._unknown.get(name))
 
+    def on_train_start(self) -> None:
+        # a checkpoint brings its step sizes, which were learned, but the decay is the config's
+        for optimizer, made in zip(self._optimizers(), self.configure_optimizers(), strict=True):
+            for group, fresh in zip(optimizer.param_groups, made.param_groups, strict=True):
+                group["weight_decay"] = fresh["weight_decay"]
+
     def training_step(self, rollout: TensorDictBase, batch_idx: int) -> None:
         optimizers = self._optimizers()
         self._estimate_advantages(rollout)
