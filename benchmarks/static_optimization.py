@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from musclewarp.dynamics import accelerations, optimize_activations
+from musclewarp.dynamics import Trajectory, accelerations, optimize_activations
 from musclewarp.engines import make_engine
 from musclewarp.files import write_text
 from musclewarp.models import MuscleModel, load_model
@@ -58,11 +58,11 @@ def optimize_sway(seconds: float) -> dict[str, float]:
     """Speed and memory of this process on `seconds` of motion."""
     model = load_model("myofullbody")
     qpos, dt = swaying(model, seconds), model.physics.control_dt
-    movement = (qpos, differentiate(model, qpos, dt), accelerations(qpos, dt, model, CUTOFF_HZ))
-    optimize_activations(model, *(part[:16] for part in movement))  # compiles and allocates
+    movement = Trajectory(qpos, differentiate(model, qpos, dt), accelerations(qpos, dt, model, CUTOFF_HZ))
+    optimize_activations(model, movement[:16])  # compiles and allocates
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started, cpu = time.perf_counter(), time.process_time()
-    found = optimize_activations(model, *movement)
+    found = optimize_activations(model, movement)
     return {
         "frames": len(qpos),
         "wall_s": time.perf_counter() - started,

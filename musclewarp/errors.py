@@ -29,3 +29,13 @@ class TrainingError(MusclewarpError):
 
 class SignalError(MusclewarpError):
     """A recorded signal is not finite, too short, too slowly sampled or of the wrong shape for what was asked."""
+
+
+def require(config: object, key: str, fine: bool, rule: str) -> None:
+    """Refuse a config unless its `key`, such as "ppo.gamma" (the last part is the attribute), is `fine`.
+
+    Raises:
+        ConfigError: "ppo.gamma is 2.0; it must lie in [0, 1]", where "it must lie in [0, 1]" is the `rule`.
+    """
+    if not fine:
+        raise ConfigError(f"{key} is {getattr(config, key.rpartition('.')[2])}; {rule}")

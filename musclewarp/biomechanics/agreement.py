@@ -18,7 +18,7 @@ from musclewarp.biomechanics.phases import Basis, Curves, Record, curves_over, f
 from musclewarp.errors import SignalError
 
 COLUMNS = ("signal", "kind", "side", "r", "lag_s", "rmse", "unit", "ceiling_r")
-FURTHER = ("basis", "composed", "measured_vs_population_r", "r_at_lag", "peak_lag_s")
+FURTHER = ("basis", "composed", "measured_vs_population_r", "r_at_lag", "peak_lag_s", "given")
 BASES: tuple[Basis, ...] = ("gait cycle", "stance")
 COORDINATION = "coordination"
 OF_MAXIMUM = "of maximum"
@@ -129,16 +129,24 @@ class Agreement:
         """Those of one kind."""
         return tuple(found for found in self.signals if found.measured.kind == kind)
 
+    def is_given(self, kind: Kind) -> bool:
+        """Whether the simulated signals of a kind were taken from the measurement, so that r is no finding."""
+        return kind in self.simulated.movement.given
+
     def table(self) -> pd.DataFrame:
-        """One row per signal, with `COLUMNS` and `FURTHER`; of "coordination", `r` is Spearman's rho."""
+        """One row per signal, with `COLUMNS` and `FURTHER`; of "coordination", `r` is Spearman's rho.
+
+        Of signals that were given, numbers are of what is left of filters and joints, and `given` says so.
+        """
         rows: list[tuple[object, ...]] = []
         for found in self.signals:
             signal, numbers = found.measured, found.numbers
             values = (numbers.r, numbers.lag_s, numbers.rmse, found.unit, found.ceiling_r)
             further = (found.basis, found.composed, found.population_r, numbers.r_at_lag, numbers.peak_lag_s)
+            further += (self.is_given(signal.kind),)
             rows.append((signal.name, signal.kind, signal.side, *values, *further))
         for leg in self.coordination:
-            further = (self.bases.get(leg.side, ""), "", leg.population_rho, np.nan, np.nan)
+            further = (self.bases.get(leg.side, ""), "", leg.population_rho, np.nan, np.nan, self.is_given("emg"))
             rows.append((COORDINATION, "emg", leg.side, leg.rho, np.nan, np.nan, "", leg.ceiling, *further))
         return pd.DataFrame(rows, columns=[*COLUMNS, *FURTHER])
 
@@ -151,8 +159,7 @@ class Agreement:
                 r, ceilings = r[np.isfinite(r)], ceilings[np.isfinite(ceilings)]
                 mean, lowest = (float(r.mean()), float(r.min())) if len(r) else (np.nan, np.nan)
                 ceiling = float(ceilings.mean()) if len(ceilings) else np.nan
-                given = kind in self.simulated.movement.given
-                rows.append(KindSummary(kind, len(found), len(r), mean, lowest, ceiling, given))
+                rows.append(KindSummary(kind, len(found), len(r), mean, lowest, ceiling, self.is_given(kind)))
         return tuple(rows)
 
 

@@ -6,12 +6,12 @@ population, by how alike one person is to the mean of the others, which is smoot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from musclewarp.biomechanics.compare import pearson, representational_similarity
+from musclewarp.biomechanics.compare import pearson, representational_similarity, similarity_ranks
 from musclewarp.biomechanics.experiments import Experiment
 from musclewarp.biomechanics.gait import GaitCycles
 from musclewarp.biomechanics.movement import movement_of_experiment
@@ -55,7 +55,9 @@ class Population:
             one_person: whether one person is compared with, and not a population.
         """
         curves = self.of(site)
-        return float("nan") if curves is None else float(_alike(one_person)(curves, pearson).mean())
+        if curves is None:
+            return float("nan")
+        return float((pairwise(curves) if one_person else leave_one_out(curves, pearson)).mean())
 
     def with_mean(self, site: str, curve: Floats) -> float:
         """Pearson's r of a person's `curve (101,)` with the mean of these people; NaN where none was measured."""
@@ -67,7 +69,9 @@ class Population:
         people = self._together(sites)
         if people is None:
             return float("nan")
-        return float(_alike(one_person)(people, representational_similarity).mean())
+        if one_person:
+            return float(pairwise([similarity_ranks(person) for person in people]).mean())
+        return float(leave_one_out(people, representational_similarity).mean())
 
     def coordination_with_mean(self, sites: Sequence[str], curves: Floats) -> float:
         """As `with_mean`, of the pattern of a person's `curves (101, M)` of these muscles."""
@@ -78,10 +82,6 @@ class Population:
         """`(S, 101, M)` of M sites, three or more, all of which were measured."""
         found = [person for person in map(self.of, sites) if person is not None]
         return np.stack(found, axis=-1) if len(found) == len(sites) >= 3 else None
-
-
-def _alike(one_person: bool) -> Callable[[Floats, Callable[[Floats, Floats], float]], Floats]:
-    return pairwise if one_person else leave_one_out
 
 
 def population_of(experiment: Experiment) -> Population:

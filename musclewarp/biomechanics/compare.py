@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.signal import correlate
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from musclewarp.biomechanics.signals import Floats, checked, vertex
 from musclewarp.errors import SignalError
@@ -186,6 +186,18 @@ def similarity_matrix(signals: ArrayLike) -> Floats:
     return np.asarray(np.corrcoef(values, rowvar=False))
 
 
+def similarity_ranks(signals: ArrayLike) -> Floats:
+    """Ranks of the correlations of every two muscles, `(M (M - 1) / 2,)` from `(T, M)`: a pattern of coordination.
+
+    Pearson's r of two people's is Spearman's rho of their patterns.
+
+    Raises:
+        SignalError: see `similarity_matrix`.
+    """
+    matrix = similarity_matrix(signals)
+    return rankdata(matrix[np.triu_indices(len(matrix), k=1)])
+
+
 def representational_similarity(first: ArrayLike, second: ArrayLike) -> float:
     """How alike two patterns of muscle coordination are: Spearman's rho of their similarity matrices' upper triangles.
 
@@ -199,12 +211,11 @@ def representational_similarity(first: ArrayLike, second: ArrayLike) -> float:
     Raises:
         SignalError: other numbers of muscles; see `similarity_matrix`.
     """
-    a, b = similarity_matrix(first), similarity_matrix(second)
-    if a.shape != b.shape:
-        raise SignalError(f"{len(a)} and {len(b)} muscles cannot be compared; give the same ones in the same order")
-    upper = np.triu_indices(len(a), k=1)
-    result: Any = spearmanr(a[upper], b[upper])
-    return float(result.statistic)
+    a, b = similarity_ranks(first), similarity_ranks(second)
+    if len(a) != len(b):
+        counts = " and ".join(str(np.shape(signals)[1]) for signals in (first, second))
+        raise SignalError(f"{counts} muscles cannot be compared; give the same ones in the same order")
+    return pearson(a, b)
 
 
 def _pair(first: ArrayLike, second: ArrayLike) -> tuple[Floats, Floats]:

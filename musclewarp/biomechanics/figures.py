@@ -50,7 +50,8 @@ def label(name: str) -> str:
 def agreement_figure(agreement: Agreement, kind: Kind, population: Population | None = None) -> Figure:
     """Mean curves, with bands of a standard deviation where there are several, of all signals of a kind.
 
-    Each panel gives Pearson's r of the means and, in brackets, the ceiling; a dotted line is the measured toe-off.
+    Each panel gives Pearson's r of the means (or "given") and, in brackets, the ceiling; a dotted line is the measured
+    toe-off.
 
     Args:
         agreement: what to show.
@@ -95,7 +96,7 @@ def _block(
     figure.supylabel(_y_label(first), fontsize=8)
     grid = figure.subplots(*shape, squeeze=False).ravel()
     for axes, one in zip(grid, signals):
-        _panel(axes, one, population)
+        _panel(axes, one, population, agreement.is_given(one.measured.kind))
         strides = agreement.measured.over(one.foot, "gait cycle").kept
         stances = [stride.stance_fraction for stride in strides if np.isfinite(stride.toe_off)]
         if one.basis == "gait cycle" and stances:
@@ -106,7 +107,7 @@ def _block(
         axes.set_visible(False)
 
 
-def _panel(axes: Axes, one: SignalAgreement, population: Population | None) -> None:
+def _panel(axes: Axes, one: SignalAgreement, population: Population | None, given: bool) -> None:
     percent = np.linspace(0.0, 100.0, POINTS)
     factor = 180.0 / np.pi if one.unit == "rad" else 1.0
     people = population.of(one.measured.name) if population is not None and one.measured.kind == "emg" else None
@@ -123,7 +124,8 @@ def _panel(axes: Axes, one: SignalAgreement, population: Population | None) -> N
         axes.axhline(0.0, color="0.8", linewidth=0.6, zorder=0)
     axes.set_title(label(one.measured.name), fontsize=8, loc="left", pad=11)
     ceiling = f" ({one.ceiling_r:.2f})" if np.isfinite(one.ceiling_r) else ""
-    told = "no change" if np.isnan(one.numbers.r) else f"r = {one.numbers.r:.2f}{ceiling}"
+    r = "no change" if np.isnan(one.numbers.r) else f"r = {one.numbers.r:.2f}{ceiling}"
+    told = "given" if given else r
     axes.text(0.0, 1.02, told, transform=axes.transAxes, fontsize=7, color="0.3", va="bottom")
     axes.set(xlim=(0.0, 100.0), xticks=(0, 25, 50, 75, 100))
     axes.spines[["top", "right"]].set_visible(False)

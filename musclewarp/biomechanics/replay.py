@@ -15,12 +15,9 @@ from musclewarp.biomechanics.experiments.experiment import SIDES, Experiment, Si
 from musclewarp.biomechanics.signals import Floats, zero_phase
 from musclewarp.dynamics import (
     Criterion,
-    ExternalForces,
-    MomentArms,
+    Trajectory,
     accelerations,
     external_forces,
-    inverse_dynamics,
-    muscle_effects,
     optimize_activations,
 )
 from musclewarp.errors import FileError
@@ -29,7 +26,6 @@ from musclewarp.references import Reference
 
 _FEET = tuple(f"calcn_{side[0]}" for side in SIDES)
 _FORCE_SHARE = 0.4  # of the frame rate: the forces' low-pass, where they are recorded faster
-_BLOCK = 128  # frames at once, as many as static optimisation takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,55 +103,38 @@ def replay_experiment(
     point[..., 0] += (experiment.treadmill_speed * (time - time[0]))[:, None]
     external = external_forces(model, reference.qpos, _FEET, force, np.nan_to_num(point), torque)
     external = external.scaled(mass / experiment.subject_mass)
-    return _replay(model, reference, time, external, point, criterion, _settings(criterion, cutoff_hz, dt))
-
-
-def _settings(criterion: Criterion, cutoff_hz: float, dt: float) -> dict[str, str]:
-    weight = "" if criterion.weight == "none" else f", weighted by {criterion.weight}"
-    return {
-        "angle filter": f"zero-phase low-pass at {cutoff_hz:g} Hz",
-        "force filter": f"zero-phase low-pass at {_FORCE_SHARE / dt:g} Hz",
-        "time step": f"{dt:g} s",
-        "criterion": f"sum of activations to the power of {criterion.power:g}{weight}",
-        "reserves": f"{criterion.reserve:g} Nm at joints; at the root {criterion.root_reserve:g} N and Nm",
-    }
-
-
-def _replay(
-    model: MuscleModel,
-    reference: Reference,
-    time: Floats,
-    external: ExternalForces,
-    point: Floats,
-    criterion: Criterion,
-    settings: Mapping[str, str],
-) -> Replay:
-    movement = (reference.qpos, reference.qvel, accelerations(reference.qpos, reference.dt, model))
-    moments = inverse_dynamics(model, *movement, external)
-    found = optimize_activations(model, *movement, criterion=criterion, external=external)
-    muscle_forces, arms = np.empty_like(found.activations), MomentArms(model)
-    for start in range(0, len(time), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        _, gain, passive = muscle_effects(model, arms, reference.qpos[rows], reference.qvel[rows])
-        muscle_forces[rows] = -(gain * found.activations[rows] + passive)
+    qacc = accelerations(reference.qpos, reference.dt, model)
+    found = optimize_activations(model, Trajectory(reference.qpos, reference.qvel, qacc, external), criterion)
     joints = np.isin(model.couplings.independent, model.joint_dofs)
     return Replay(
         time=time,
         reference=replace(reference, activations=found.activations),
         joint_names=tuple(model.dof_names[dof] for dof in model.couplings.independent[joints]),
-        net_moments=moments.net[:, joints],
-        passive_moments=moments.passive[:, joints],
-        residuals=moments.net[:, ~joints],
+        net_moments=found.needed.net[:, joints],
+        passive_moments=found.needed.passive[:, joints],
+        residuals=found.needed.net[:, ~joints],
         sides=SIDES,
         ground_forces=external.force,
         centre_of_pressure=point,
         muscle_names=tuple(model.muscles.index),
         activations=found.activations,
-        muscle_forces=muscle_forces,
+        muscle_forces=found.muscle_forces,
         reserves=-found.residual[:, joints],
-        mass=float(model.mj_model.body_mass.sum()),
-        settings=settings,
+        mass=mass,
+        settings=_settings(criterion, cutoff_hz, dt),
     )
+
+
+def _settings(criterion: Criterion, cutoff_hz: float, dt: float) -> dict[str, str]:
+    weight = "" if criterion.weight == "none" else f", weighted by {criterion.weight}"
+    bound = "" if criterion.max_activation == 1.0 else f", none above {criterion.max_activation:g}"
+    return {
+        "angle filter": f"zero-phase low-pass at {cutoff_hz:g} Hz",
+        "force filter": f"zero-phase low-pass at {_FORCE_SHARE / dt:g} Hz",
+        "time step": f"{dt:g} s",
+        "criterion": f"sum of activations to the power of {criterion.power:g}{weight}{bound}",
+        "reserves": f"{criterion.reserve:g} Nm at joints; at the root {criterion.root_reserve:g} N and Nm",
+    }
 
 
 def _foot(experiment: Experiment, side: Side, time: Floats) -> tuple[Floats, Floats, Floats]:

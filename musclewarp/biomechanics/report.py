@@ -42,7 +42,9 @@ _READING = (
     "a model has its activation's part at most. The ceiling (in figures in brackets) is the mean r of people with one "
     "another, each with one other, where one person was measured; where several people's mean was measured, it "
     "is the r of each person with the mean of the others. Their curves are means of many strides, one stride is "
-    "noisier. Dotted lines are the measured toe-off; bands are one standard deviation over strides or people."
+    "noisier. What is given was taken from the measurement: its likeness is no finding, and its RMSE is what filters "
+    "and the model's joints change. Dotted lines are the measured toe-off; bands are one standard deviation over "
+    "strides or people."
 )
 _SHOWN_MOMENT = 0.05  # Nm/kg; reserves are shown beside what is more than that
 
@@ -58,7 +60,7 @@ def write_comparison(
     """Write the page and the table, each atomically.
 
     The table has the columns `signal, kind (angle, moment, grf or emg), side, r, lag_s, rmse, unit, ceiling_r`, then
-    `basis, composed, measured_vs_population_r, r_at_lag, peak_lag_s`.
+    `basis, composed, measured_vs_population_r, r_at_lag, peak_lag_s, given`.
 
     Args:
         out: the folder.
@@ -84,7 +86,12 @@ def write_comparison(
     for kind, title, text in _SECTIONS:
         if found := agreement.of(kind):
             figure = svg_figure(agreement_figure(agreement, kind, population), f"{title}. {text}", kind)
-            parts += [f"<h2>{title}</h2>", figure, _numbers(found), _coordination(agreement) if kind == "emg" else ""]
+            parts += [
+                f"<h2>{title}</h2>",
+                figure,
+                _numbers(found, agreement.is_given(kind)),
+                _coordination(agreement) if kind == "emg" else "",
+            ]
     if replay is not None:
         parts += ["<h2>What the replay leaves unexplained</h2>", _residuals(replay)]
     parts += ["<h2>Strides left out</h2>", _rejected(agreement), "<h2>Data</h2>", _list(experiment.notes)]
@@ -128,20 +135,23 @@ def _gait(agreement: Agreement) -> str:
     return html_table(["", "strides", "stance (%)", "stride (s)", "steps per minute"], rows) if rows else ""
 
 
-def _numbers(found: Sequence[SignalAgreement]) -> str:
-    """Angles in degrees, lags in ms: what a reader expects; the table file is in SI units."""
+def _numbers(found: Sequence[SignalAgreement], given: bool) -> str:
+    """Angles in degrees, lags in ms: what a reader expects; the table file is in SI units. Of the `given` only RMSE."""
     rows: list[list[str]] = []
     judged = any(np.isfinite(one.ceiling_r) for one in found)
     for one in found:
         degrees = one.unit == "rad"
+        likeness = (
+            format_number(one.numbers.r),
+            _lag(one),
+            format_number(one.numbers.r_at_lag),
+            format_number(one.numbers.peak_lag_s, 1000.0, 0),
+        )
         rows.append(
             [
                 label(one.measured.name),
                 one.measured.side,
-                format_number(one.numbers.r),
-                _lag(one),
-                format_number(one.numbers.r_at_lag),
-                format_number(one.numbers.peak_lag_s, 1000.0, 0),
+                *(["given"] * len(likeness) if given else likeness),
                 format_number(one.numbers.rmse, 180.0 / np.pi if degrees else 1.0),
                 "degrees" if degrees else one.unit,
                 *([format_number(one.ceiling_r), format_number(one.population_r)] if judged else []),

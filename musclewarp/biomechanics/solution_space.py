@@ -23,8 +23,7 @@ import numpy as np
 import pandas as pd
 
 from musclewarp.biomechanics.signals import Floats, checked
-from musclewarp.dynamics import Criterion, MomentArms, optimize_activations
-from musclewarp.dynamics.static_optimization import muscle_effects
+from musclewarp.dynamics import Criterion, Trajectory, optimize_activations
 from musclewarp.errors import SignalError
 from musclewarp.evaluation.trial import Trial
 from musclewarp.models import MuscleModel
@@ -33,7 +32,6 @@ from musclewarp.retarget.activations import reference_accelerations
 
 ACTIVATION, MUSCLE_FORCE, JOINT_ANGLE, GROUND_FORCE = "activation", "muscle force", "joint angle", "ground force"
 _ARRAYS = {ACTIVATION: "activation", MUSCLE_FORCE: "muscle_force", JOINT_ANGLE: "joint_pos", GROUND_FORCE: "foot_force"}
-_CHUNK = 128  # frames at once, whose moment arms are in memory together
 COSTS: Mapping[str, Criterion] = {
     "cost a²": Criterion(),
     "cost a³": Criterion(power=3.0),
@@ -197,18 +195,14 @@ def cost_solutions(
 
     The joint angles are the reference's in all of them. Frames and signs are those of `trial_solution`.
     """
-    qpos, qvel = reference.qpos, reference.qvel
-    qacc = reference_accelerations(model, reference)
-    arms, starts = MomentArms(model), range(0, len(qpos), _CHUNK)
-    parts = [muscle_effects(model, arms, qpos[t : t + _CHUNK], qvel[t : t + _CHUNK])[1:] for t in starts]
-    gain, passive = (np.concatenate(part) for part in zip(*parts))
+    trajectory = Trajectory(reference.qpos, reference.qvel, reference_accelerations(model, reference))
     solutions = []
     for name, criterion in (costs or COSTS).items():
-        found = optimize_activations(model, qpos, qvel, qacc, criterion=criterion)
+        found = optimize_activations(model, trajectory, criterion)
         signals = {
             ACTIVATION: found.activations,
-            MUSCLE_FORCE: gain * found.activations + passive,
-            JOINT_ANGLE: qpos[:, model.joint_qpos],
+            MUSCLE_FORCE: -found.muscle_forces,
+            JOINT_ANGLE: reference.qpos[:, model.joint_qpos],
         }
         if model.feet:
             signals[GROUND_FORCE] = found.ground_force

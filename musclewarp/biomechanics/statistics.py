@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -61,14 +60,19 @@ def leave_one_out(subjects: ArrayLike, measure: Callable[[Floats, Floats], float
     return np.array([measure(one, rest) for one, rest in zip(values, others)])
 
 
-def pairwise(subjects: ArrayLike, measure: Callable[[Floats, Floats], float]) -> Floats:
-    """`measure(one subject, another)` for each pair of the S subjects `(S, ...)`: what one reaches with one other.
+def pairwise(subjects: ArrayLike) -> Floats:
+    """Pearson's r of each pair of the S subjects' curves `(S, P)`: what one reaches with one other.
+
+    `(S (S - 1) / 2,)`, in the order of `itertools.combinations`; NaN with a curve that does not change.
 
     Raises:
         SignalError: fewer than two subjects, or a value that is not finite.
     """
-    values = checked(subjects, "the subjects' curves")
-    return np.array([measure(one, other) for one, other in combinations(values, 2)])
+    values = checked(subjects, "the subjects' curves", ndim=2)
+    centred = values - values.mean(axis=1, keepdims=True)
+    size = np.where(np.ptp(values, axis=1) == 0.0, np.nan, np.linalg.norm(centred, axis=1))
+    unit = centred / size[:, None]
+    return np.clip(unit @ unit.T, -1.0, 1.0)[np.triu_indices(len(unit), k=1)]
 
 
 def bootstrap_interval(values: ArrayLike, level: float = 0.95, resamples: int = 9999, seed: int = 0) -> Interval:

@@ -11,10 +11,10 @@ from musclewarp.dynamics.static_optimization import (
     Criterion,
     MuscleProblems,
     StaticOptimization,
-    muscle_effects,
     muscle_problems,
     optimize_activations,
 )
+from musclewarp.dynamics.trajectory import Trajectory
 
 __all__ = [
     "Balance",
@@ -26,6 +26,7 @@ __all__ = [
     "MuscleProblems",
     "Redundancy",
     "StaticOptimization",
+    "Trajectory",
     "accelerations",
     "balance",
     "balance_to_the_end",
@@ -33,7 +34,6 @@ __all__ = [
     "external_forces",
     "inertia",
     "inverse_dynamics",
-    "muscle_effects",
     "muscle_problems",
     "optimize_activations",
 ]

@@ -18,8 +18,8 @@ import scipy.signal
 import torch
 from numpy.typing import NDArray
 
-from musclewarp.dynamics.external import ExternalForces, add_external, body_ids
-from musclewarp.errors import FileError
+from musclewarp.dynamics.external import add_external, body_ids
+from musclewarp.dynamics.trajectory import Trajectory
 from musclewarp.models import MuscleModel
 
 Floats = NDArray[np.float64]
@@ -75,31 +75,22 @@ def accelerations(qpos: Floats, dt: float, model: MuscleModel | None = None, cut
     return scipy.signal.sosfiltfilt(sections, qacc, axis=0, padlen=min(round(1 / (cutoff_hz * dt)), len(qacc) - 1))
 
 
-def inverse_dynamics(
-    model: MuscleModel, qpos: Floats, qvel: Floats, qacc: Floats, external: ExternalForces | None = None
-) -> InverseDynamics:
+def inverse_dynamics(model: MuscleModel, trajectory: Trajectory) -> InverseDynamics:
     """Net and passive moments of a movement; muscles, contacts, limits and couplings' forces count as unknown.
 
-    Args:
-        model: of a free root, the six coordinates come first.
-        qpos: postures `(T, nq)` on the couplings.
-        qvel: velocities `(T, nv)`.
-        qacc: accelerations `(T, nv)`.
-        external: forces of the surroundings, of the same frames.
+    Of a free root, the six coordinates come first.
 
     Raises:
-        FileError: `external` has another number of frames.
-        ModelError: it acts on a body that the model does not have.
+        ModelError: an external force acts on a body that the model does not have.
     """
-    m, frames = model.mj_model, len(qpos)
-    if external is not None and len(external.force) != frames:
-        raise FileError(f"external forces have {len(external.force)} frames, the movement {frames}")
+    m, frames = model.mj_model, len(trajectory)
+    qpos, qacc, external = trajectory.qpos, trajectory.qacc, trajectory.external
     ids = [] if external is None else body_ids(model, external.bodies)
     data = mujoco.MjData(m)
     forces = np.zeros((frames, 2, m.nv))
     outside = np.zeros(m.nv)
     for t in range(frames):
-        data.qpos[:], data.qvel[:], data.qacc[:] = qpos[t], qvel[t], qacc[t]
+        data.qpos[:], data.qvel[:], data.qacc[:] = qpos[t], trajectory.qvel[t], qacc[t]
         mujoco.mj_kinematics(m, data)
         mujoco.mj_comPos(m, data)
         mujoco.mj_comVel(m, data)

@@ -22,15 +22,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from musclewarp.dynamics.external import ExternalForces
 from musclewarp.dynamics.feasibility import impossible
 from musclewarp.dynamics.ground import GroundForces, ground_forces
-from musclewarp.dynamics.inverse import inverse_dynamics
+from musclewarp.dynamics.inverse import InverseDynamics, inverse_dynamics
 from musclewarp.dynamics.moment_arms import MomentArms
 from musclewarp.dynamics.power_cost import balance_by_power
 from musclewarp.dynamics.quadratic import SOLVERS
 from musclewarp.dynamics.redundancy import Redundancy
-from musclewarp.errors import ConfigError, MusclewarpError
+from musclewarp.dynamics.trajectory import Trajectory
+from musclewarp.errors import ConfigError, MusclewarpError, require
 from musclewarp.kernels.muscle_curves import gain_and_bias
 from musclewarp.models import MuscleModel
 from musclewarp.models.excursion import place_tendons
@@ -51,6 +51,7 @@ class Criterion:
             times optimal fibre length, Happee & van der Helm 1995, J. Biomech. 28:1179).
         reserve: s of joints, Nm (N for slides).
         root_reserve: s of the six coordinates of a free root, N and Nm.
+        max_activation: upper bound of the activations.
         solver: "newton", batched, or "daqp", an active-set solver, frame by frame; both find the same.
     """
 
@@ -58,31 +59,33 @@ class Criterion:
     weight: str = "none"
     reserve: float = 0.3
     root_reserve: float = 10.0
+    max_activation: float = 1.0
     solver: str = "newton"
 
     def __post_init__(self) -> None:
-        if not 2.0 <= self.power <= 10.0:
-            raise ConfigError(f"criterion.power is {self.power}; choose one in [2, 10]")
+        require(self, "criterion.power", 2.0 <= self.power <= 10.0, "choose one in [2, 10]")
         for name, known in (("weight", _WEIGHTS), ("solver", tuple(SOLVERS))):
             if getattr(self, name) not in known:
                 raise ConfigError(f"criterion.{name} is '{getattr(self, name)}'; choose one of {', '.join(known)}")
         for name in ("reserve", "root_reserve"):
-            if not getattr(self, name) > 0.0:
-                raise ConfigError(f"criterion.{name} is {getattr(self, name)}; a reserve needs a strength above zero")
+            fine = getattr(self, name) > 0.0
+            require(self, f"criterion.{name}", fine, "a reserve needs a strength above zero")
+        require(self, "criterion.max_activation", 0.0 < self.max_activation <= 1.0, "choose one in (0, 1]")
 
 
 class StaticOptimization(NamedTuple):
     """Of T frames, M muscles, J independent coordinates and F feet.
 
-    `activations (T, M)` in [0, 1]; `moments (T, J)` that the movement needs from muscles and, where it was not given,
-    from the ground, in Nm (N for slides); `residual (T, J)`: what is produced less `moments`, the negative of the
-    reserves; `ground_force (T, F, 3)` N on each foot, world frame, zeros where the surroundings were given;
+    `activations (T, M)` in [0, 1]; `muscle_forces (T, M)` N, active and passive, pulling; `needed`: net and passive
+    moments of the joints; `residual (T, J)`: what is produced less `needed.moments`, the negative of the reserves, Nm
+    (N for slides); `ground_force (T, F, 3)` N on each foot, world frame, zeros where the surroundings were given;
     `impossible (T,)`: whether no activations at all keep what is missing of every joint within its reserve's strength,
     the ground doing what it does here (see `feasibility`).
     """
 
     activations: Floats
-    moments: Floats
+    muscle_forces: Floats
+    needed: InverseDynamics
     residual: Floats
     ground_force: Floats
     impossible: NDArray[np.bool_]
@@ -91,83 +94,69 @@ class StaticOptimization(NamedTuple):
 class MuscleProblems(NamedTuple):
     """Of T frames: the problems whose first M unknowns are activations and whose others are forces of the ground.
 
-    `redundancy`; `moments (T, J)` as in `StaticOptimization`; `ground`: None where the surroundings were given.
+    `redundancy`; `needed`: net and passive moments of the joints; `gain` and `passive (T, M)`: see `muscle_effects`;
+    `ground`: None where the surroundings were given.
     """
 
     redundancy: Redundancy
-    moments: Floats
+    needed: InverseDynamics
+    gain: Floats
+    passive: Floats
     ground: GroundForces | None
 
 
 def optimize_activations(
-    model: MuscleModel,
-    qpos: Floats,
-    qvel: Floats,
-    qacc: Floats,
-    max_activation: float = 1.0,
-    criterion: Criterion | None = None,
-    external: ExternalForces | None = None,
+    model: MuscleModel, trajectory: Trajectory, criterion: Criterion | None = None
 ) -> StaticOptimization:
     """Activations for a movement.
 
-    A model with a free root stands on what `external` says. Where it is None, the forces of the ground are unknowns,
-    too, within friction cones at the points of the feet near the floor, each body weight of them costing as much as a
-    muscle at full activation (a simulated balance).
-
-    Args:
-        model: whose muscles.
-        qpos: postures `(T, nq)` on the couplings.
-        qvel: velocities `(T, nv)`, on the couplings.
-        qacc: accelerations `(T, nv)`.
-        max_activation: upper bound of the activations.
-        criterion: what is minimised.
-        external: forces of the surroundings, of the same frames.
+    A model with a free root stands on what the trajectory's external forces say. Where these are None, the forces of
+    the ground are unknowns, too, within friction cones at the points of the feet near the floor, each body weight of
+    them costing as much as a muscle at full activation (a simulated balance).
 
     Raises:
         MusclewarpError: the solver did not converge in a frame.
+        ModelError: an external force acts on a body that the model does not have.
     """
-    criterion = criterion or Criterion()
-    chunks = [slice(t, t + _CHUNK) for t in range(0, len(qpos), _CHUNK)]
-    arms = MomentArms(model)
-    parts = []
+    criterion, arms, parts = criterion or Criterion(), MomentArms(model), []
     with one_torch_thread():
-        for frames in chunks:
-            part = None if external is None else external[frames]
+        for start in range(0, len(trajectory), _CHUNK):
             try:
-                parts.append(
-                    _optimize(model, arms, (qpos[frames], qvel[frames], qacc[frames]), max_activation, criterion, part)
-                )
+                parts.append(_optimize(model, arms, trajectory[start : start + _CHUNK], criterion))
             except MusclewarpError as error:
                 raise MusclewarpError(
-                    f"static optimisation of '{model.name}', frames {frames.start} to {frames.stop - 1}: {error}"
+                    f"static optimisation of '{model.name}', frames {start} to {start + _CHUNK - 1}: {error}"
                 ) from error
-    return StaticOptimization(*(np.concatenate(rows) for rows in zip(*parts)))
+    activations, forces, needed, *others = zip(*parts)
+    return StaticOptimization(
+        np.concatenate(activations),
+        np.concatenate(forces),
+        InverseDynamics(*(np.concatenate(moments) for moments in zip(*needed))),
+        *(np.concatenate(rows) for rows in others),
+    )
 
 
 def _optimize(
-    model: MuscleModel,
-    to_arms: MomentArms,
-    movement: tuple[Floats, Floats, Floats],
-    max_activation: float,
-    criterion: Criterion,
-    external: ExternalForces | None,
+    model: MuscleModel, to_arms: MomentArms, trajectory: Trajectory, criterion: Criterion
 ) -> StaticOptimization:
-    problem, moments, ground = muscle_problems(model, *movement, max_activation, criterion, external, to_arms)
-    frames, muscles = len(moments), model.mj_model.nu
+    problem, needed, gain, passive, ground = muscle_problems(model, trajectory, criterion, to_arms)
+    muscles = model.mj_model.nu
     solve = SOLVERS[criterion.solver]
     if criterion.power == 2.0:
         unknowns = solve(problem, None).unknowns
     else:
         unknowns = balance_by_power(problem, muscles, criterion.power, solve)
-    force = np.zeros((frames, len(model.feet), 3))
+    force = np.zeros((len(trajectory), len(model.feet), 3))
     if ground is not None:
         edges = unknowns[:, muscles:].numpy()[..., None] * ground.force
         for foot in range(len(model.feet)):
             force[:, foot] = edges[:, ground.foot == foot].sum(axis=1)
     joints = np.isin(model.couplings.independent, model.joint_dofs)
+    activations = unknowns[:, :muscles].numpy().copy()
     return StaticOptimization(
-        unknowns[:, :muscles].numpy().copy(),
-        moments,
+        activations,
+        -(gain * activations + passive),
+        needed,
         -problem.missing(unknowns).numpy(),
         force,
         impossible(problem, joints, unknowns),
@@ -175,21 +164,14 @@ def _optimize(
 
 
 def muscle_problems(
-    model: MuscleModel,
-    qpos: Floats,
-    qvel: Floats,
-    qacc: Floats,
-    max_activation: float = 1.0,
-    criterion: Criterion | None = None,
-    external: ExternalForces | None = None,
-    to_arms: MomentArms | None = None,
+    model: MuscleModel, trajectory: Trajectory, criterion: Criterion | None = None, to_arms: MomentArms | None = None
 ) -> MuscleProblems:
     """What `optimize_activations` solves, of the same arguments, for p = 2 and all frames at once."""
     criterion, muscles = criterion or Criterion(), model.mj_model.nu
-    moments = inverse_dynamics(model, qpos, qvel, qacc, external).moments
-    arms, gain, passive = muscle_effects(model, to_arms or MomentArms(model), qpos, qvel)
-    effect, upper = arms * gain[:, None], np.full((1, muscles), max_activation)
-    ground = ground_forces(model, qpos) if model.has_free_root and external is None else None
+    needed = inverse_dynamics(model, trajectory)
+    arms, gain, passive = muscle_effects(model, to_arms or MomentArms(model), trajectory.qpos, trajectory.qvel)
+    effect, upper = arms * gain[:, None], np.full((1, muscles), criterion.max_activation)
+    ground = ground_forces(model, trajectory.qpos) if model.has_free_root and trajectory.external is None else None
     if ground is not None:
         effect = np.concatenate((effect, ground.effect), axis=2)
         upper = np.concatenate((upper, np.full((1, ground.effect.shape[2]), np.inf)), axis=1)
@@ -198,13 +180,13 @@ def muscle_problems(
     scalar = np.isin(model.couplings.independent, model.joint_dofs)
     redundancy = Redundancy(
         effect=torch.from_numpy(effect),
-        goal=torch.from_numpy(moments - np.einsum("tjm,tm->tj", arms, passive)),
+        goal=torch.from_numpy(needed.moments - np.einsum("tjm,tm->tj", arms, passive)),
         upper=torch.from_numpy(upper),
         weight=torch.from_numpy(weight),
         linear=torch.zeros(upper.shape, dtype=torch.float64),
         reserve=torch.from_numpy(np.where(scalar, criterion.reserve, criterion.root_reserve)),
     )
-    return MuscleProblems(redundancy, moments, ground)
+    return MuscleProblems(redundancy, needed, gain, passive, ground)
 
 
 def muscle_effects(

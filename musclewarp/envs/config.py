@@ -17,7 +17,7 @@ from musclewarp.envs.starts import SamplingConfig
 from musclewarp.envs.terminations import TERMINATIONS
 from musclewarp.envs.tightening import TighteningConfig
 from musclewarp.envs.variation import VariationConfig
-from musclewarp.errors import ConfigError
+from musclewarp.errors import ConfigError, require
 from musclewarp.models import MODELS, PhysicsConfig
 
 
@@ -119,21 +119,19 @@ class EnvConfig:
         object.__setattr__(self, "rewards", {name: _reward(name, term) for name, term in self.rewards.items()})
         if self.model not in MODELS:
             raise ConfigError(f"env.model is '{self.model}'; choose one of {', '.join(MODELS)}")
-        if self.num_worlds < 1:
-            raise ConfigError(f"env.num_worlds is {self.num_worlds}; it must be at least 1")
-        if not 0.0 <= self.library_mb < math.inf:
-            raise ConfigError(f"env.library_mb is {self.library_mb}; give a size in MB, or 0 to hold all references")
+        require(self, "env.num_worlds", self.num_worlds >= 1, "it must be at least 1")
+        fine = 0.0 <= self.library_mb < math.inf
+        require(self, "env.library_mb", fine, "give a size in MB, or 0 to hold all references")
         if not self.episode_seconds >= self.physics.control_dt:
             raise ConfigError(f"env.episode_seconds is {self.episode_seconds}, less than a control step")
-        if not 0.0 <= self.initial_activation <= 1.0:
-            raise ConfigError(f"env.initial_activation is {self.initial_activation}; activations lie in [0, 1]")
-        if not 0.0 <= self.max_quarantined_fraction <= 1.0:
-            raise ConfigError(f"env.max_quarantined_fraction is {self.max_quarantined_fraction}; shares lie in [0, 1]")
+        require(self, "env.initial_activation", 0.0 <= self.initial_activation <= 1.0, "activations lie in [0, 1]")
+        share = self.max_quarantined_fraction
+        require(self, "env.max_quarantined_fraction", 0.0 <= share <= 1.0, "shares lie in [0, 1]")
         for name, limit in self.terminations.items():
             if not 0.0 <= limit < math.inf:
                 raise ConfigError(f"env.terminations.{name} is {limit}; give a limit, or leave the term out")
-        if not self.lookahead or min(self.lookahead) < 0:
-            raise ConfigError(f"env.lookahead is {self.lookahead}; give control steps ahead, e.g. [1, 3, 8]")
+        ahead = min(self.lookahead, default=-1) >= 0
+        require(self, "env.lookahead", ahead, "give control steps ahead, e.g. [1, 3, 8]")
         for key, switch in (("tightening", "loosest and tightest"), ("sampling", "floor"), ("pushes", "force")):
             part = getattr(self, key)
             if not part.on and part != type(part)():  # what would have no effect is refused

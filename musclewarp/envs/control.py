@@ -11,7 +11,7 @@ from torchrl.data import Bounded, TensorSpec, Unbounded
 
 from musclewarp.dynamics.muscle_control import MuscleControl
 from musclewarp.engines import Engine
-from musclewarp.errors import ConfigError
+from musclewarp.errors import ConfigError, require
 from musclewarp.models.gains import joint_gains
 from musclewarp.references.library import ReferenceLibrary
 
@@ -46,11 +46,11 @@ class ControlConfig:
         if self.mode not in MODES:
             raise ConfigError(f"env.control.mode is '{self.mode}'; choose one of {', '.join(MODES)}")
         for key in fields(self)[1:]:
-            value = getattr(self, key.name)
-            if key.name != "feed_forward" and not 0 < value < float("inf"):
-                raise ConfigError(f"env.control.{key.name} is {value}; it must be positive and finite")
-            if self.mode == "excitations" and value != key.default:
-                raise ConfigError(f"env.control.{key.name} is {value}; it means nothing in mode 'excitations'")
+            name, value = f"env.control.{key.name}", getattr(self, key.name)
+            fine = key.name == "feed_forward" or 0 < value < float("inf")
+            require(self, name, fine, "it must be positive and finite")
+            used = self.mode != "excitations" or value == key.default
+            require(self, name, used, "it means nothing in mode 'excitations'")
 
 
 class Control(ABC):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 
-from musclewarp.errors import ConfigError
+from musclewarp.errors import require
 from musclewarp.models import MuscleModel
 
 
@@ -28,9 +28,8 @@ class NeuralConfig:
 
     def __post_init__(self) -> None:
         for quantity in fields(self):
-            value = getattr(self, quantity.name)
-            if not 0.0 <= value < float("inf"):
-                raise ConfigError(f"env.neural.{quantity.name} is {value}; give a number from 0, which is off")
+            fine = 0.0 <= getattr(self, quantity.name) < float("inf")
+            require(self, f"env.neural.{quantity.name}", fine, "give a number from 0, which is off")
 
 
 class NeuralPathway:

@@ -9,7 +9,7 @@ import torch
 
 from musclewarp.engines import Engine
 from musclewarp.envs.randomness import uniform
-from musclewarp.errors import ConfigError
+from musclewarp.errors import ConfigError, require
 
 _STREAMS = (-1, -2, -3)  # of `randomness`: those of others are from 0
 
@@ -32,8 +32,7 @@ class PushConfig:
 
     def __post_init__(self) -> None:
         low, high = self.force
-        if not 0.0 <= low <= high < math.inf:
-            raise ConfigError(f"env.pushes.force is {self.force}; give two forces in N, the weaker first")
+        require(self, "env.pushes.force", 0.0 <= low <= high < math.inf, "give two forces in N, the weaker first")
         if not 0.0 < self.seconds <= self.interval < math.inf:
             raise ConfigError(
                 f"env.pushes.seconds is {self.seconds}, interval {self.interval}; a push must fit into its interval"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from musclewarp.errors import ConfigError
+from musclewarp.errors import require
 from musclewarp.references.library import ReferenceLibrary
 
 
@@ -28,10 +28,9 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         for name in ("floor", "rate"):
-            if not 0.0 < getattr(self, name) <= 1.0:
-                raise ConfigError(f"env.sampling.{name} is {getattr(self, name)}; give a number in (0, 1]")
-        if not 0.0 < self.segment_seconds < float("inf"):
-            raise ConfigError(f"env.sampling.segment_seconds is {self.segment_seconds}; give a time in s, such as 1")
+            require(self, f"env.sampling.{name}", 0.0 < getattr(self, name) <= 1.0, "give a number in (0, 1]")
+        lasts = 0.0 < self.segment_seconds < float("inf")
+        require(self, "env.sampling.segment_seconds", lasts, "give a time in s, such as 1")
 
     @property
     def on(self) -> bool:

@@ -29,15 +29,15 @@ class TighteningConfig:
     rate: float = 0.1
 
     def __post_init__(self) -> None:
-        def require(names: str, fine: bool, rule: str) -> None:
+        for names, fine, rule in (
+            ("tightest, loosest", 0 < self.tightest <= self.loosest < float("inf"), "the first must not be larger"),
+            ("low, high", 0 <= self.low <= self.high <= 1, "give two shares in [0, 1], the lower first"),
+            ("step", 0 < self.step < 1, "it must lie in (0, 1)"),
+            ("rate", 0 < self.rate <= 1, "it must lie in (0, 1]"),
+        ):
             if not fine:
                 values = ", ".join(str(getattr(self, name)) for name in names.split(", "))
                 raise ConfigError(f"env.tightening's {names}: {values}; {rule}")
-
-        require("tightest, loosest", 0 < self.tightest <= self.loosest < float("inf"), "the first must not be larger")
-        require("low, high", 0 <= self.low <= self.high <= 1, "give two shares in [0, 1], the lower first")
-        require("step", 0 < self.step < 1, "it must lie in (0, 1)")
-        require("rate", 0 < self.rate <= 1, "it must lie in (0, 1]")
 
     @property
     def on(self) -> bool:

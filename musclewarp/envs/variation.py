@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from musclewarp.envs.randomness import uniform
-from musclewarp.errors import ConfigError
+from musclewarp.errors import require
 from musclewarp.models import MuscleModel
 
 _FIRST_STREAM = 2  # of `randomness`; those before choose clip and frame
@@ -65,11 +65,9 @@ class VariationConfig:
     def __post_init__(self) -> None:
         for quantity in fields(self):
             value = getattr(self, quantity.name)
-            if not (0.0 < value[0] <= value[1] < math.inf if isinstance(value, tuple) else 0.0 <= value < 1.0):
-                raise ConfigError(
-                    f"env.variation.{quantity.name} is {value}; give a relative half-width in [0, 1), or 0 for none, "
-                    "or two positive factors, the smaller first"
-                )
+            fine = 0.0 < value[0] <= value[1] < math.inf if isinstance(value, tuple) else 0.0 <= value < 1.0
+            rule = "give a relative half-width in [0, 1), or 0 for none, or two positive factors, the smaller first"
+            require(self, f"env.variation.{quantity.name}", fine, rule)
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:

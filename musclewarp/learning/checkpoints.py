@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 
-from musclewarp.errors import ConfigError, FileError
+from musclewarp.errors import FileError, require
 from musclewarp.files import write_atomically
 
 LAST, BEST = "last.ckpt", "best.ckpt"
@@ -41,12 +41,9 @@ class CheckpointConfig:
     keep: int = 3
 
     def __post_init__(self) -> None:
-        if not self.minutes > 0:
-            raise ConfigError(f"checkpoint.minutes is {self.minutes}; it must be positive")
-        if self.frames < 0:
-            raise ConfigError(f"checkpoint.frames is {self.frames}; it must be positive, or 0 to go by time alone")
-        if self.keep < 1:
-            raise ConfigError(f"checkpoint.keep is {self.keep}; it must be at least 1")
+        require(self, "checkpoint.minutes", self.minutes > 0, "it must be positive")
+        require(self, "checkpoint.frames", self.frames >= 0, "it must be positive, or 0 to go by time alone")
+        require(self, "checkpoint.keep", self.keep >= 1, "it must be at least 1")
 
 
 def software() -> dict[str, str]:

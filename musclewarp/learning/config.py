@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from musclewarp.errors import ConfigError
+from musclewarp.envs import EnvConfig
+from musclewarp.errors import require
 
 _POSITIVE = ("total_frames", "horizon", "epochs", "minibatch", "clip", "learning_rate", "kl_target", "kl_target_end")
 _POSITIVE += ("max_grad_norm", "initial_std", "final_std")
@@ -92,34 +93,53 @@ class PPOConfig:
     noise_memory: float = 0.0
 
     def __post_init__(self) -> None:
-        def require(name: str, fine: bool, rule: str) -> None:
-            if not fine:
-                raise ConfigError(f"ppo.{name} is {getattr(self, name)}; it must {rule}")
+        def must(name: str, fine: bool, rule: str) -> None:
+            require(self, f"ppo.{name}", fine, f"it must {rule}")
 
         for name in _POSITIVE:
-            require(name, getattr(self, name) > 0, "be positive")
+            must(name, getattr(self, name) > 0, "be positive")
         for name in _NOT_NEGATIVE:
-            require(name, getattr(self, name) >= 0, "not be negative")
+            must(name, getattr(self, name) >= 0, "not be negative")
         for name in ("gamma", "lam"):
-            require(name, 0 <= getattr(self, name) <= 1, "lie in [0, 1]")
-        require("initial_excitation", 0 < self.initial_excitation < 1, "lie in (0, 1)")
-        require("noise_correlation", 0 <= self.noise_correlation < 1, "lie in [0, 1)")
-        require("hidden", all(width > 0 for width in self.hidden), "hold positive widths")
+            must(name, 0 <= getattr(self, name) <= 1, "lie in [0, 1]")
+        must("initial_excitation", 0 < self.initial_excitation < 1, "lie in (0, 1)")
+        must("noise_correlation", 0 <= self.noise_correlation < 1, "lie in [0, 1)")
+        must("hidden", all(width > 0 for width in self.hidden), "hold positive widths")
         low, high = self.learning_rate_bounds
-        require("learning_rate_bounds", 0 < low <= high, "be two positive numbers, the lower first")
-        require("learning_rate", low <= self.learning_rate <= high, f"lie in ppo.learning_rate_bounds, [{low}, {high}]")
+        must("learning_rate_bounds", 0 < low <= high, "be two positive numbers, the lower first")
+        must("learning_rate", low <= self.learning_rate <= high, f"lie in ppo.learning_rate_bounds, [{low}, {high}]")
         # what would have no effect is refused
-        require("entropy_weight", self.learn_std or not self.entropy_weight, "be 0 unless ppo.learn_std is true")
+        must("entropy_weight", self.learn_std or not self.entropy_weight, "be 0 unless ppo.learn_std is true")
         scheduled = not self.learn_std or self.final_std == PPOConfig.final_std
-        require("final_std", scheduled, "be left out if ppo.learn_std is true")
+        must("final_std", scheduled, "be left out if ppo.learn_std is true")
         weighted = self.symmetry == "loss" or self.symmetry_weight == PPOConfig.symmetry_weight
-        require("symmetry_weight", weighted, "be left out unless ppo.symmetry is loss")
+        must("symmetry_weight", weighted, "be left out unless ppo.symmetry is loss")
         equal = any(one == other for one, other in pairwise(self.hidden))
-        require("residual", equal or not self.residual, "be false: no two neighbours of ppo.hidden are as wide")
+        must("residual", equal or not self.residual, "be false: no two neighbours of ppo.hidden are as wide")
         if self.distribution == "beta":
             for name in ("noise_correlation", "noise_memory"):
-                require(name, getattr(self, name) == 0, "be 0 with ppo.distribution beta, whose excitations have none")
+                must(name, getattr(self, name) == 0, "be 0 with ppo.distribution beta, whose excitations have none")
             for name in ("initial_std", "final_std"):
-                require(name, getattr(self, name) < 1, "be below 1 with ppo.distribution beta, for one peak")
-            require("learn_std", not self.learn_std, "be false with ppo.distribution beta, for one peak")
-        require("optimizer", self.optimizer != "muon" or len(self.hidden) > 1, "be adamw: one layer has no inner one")
+                must(name, getattr(self, name) < 1, "be below 1 with ppo.distribution beta, for one peak")
+            must("learn_std", not self.learn_std, "be false with ppo.distribution beta, for one peak")
+        must("optimizer", self.optimizer != "muon" or len(self.hidden) > 1, "be adamw: one layer has no inner one")
+
+
+def refuse_unused(env: EnvConfig, ppo: PPOConfig) -> None:
+    """Refuse numbers of `ppo` that have no effect on a policy of the task `env`.
+
+    Only before training: a trained policy that carries such a number is as good as without.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    reasons = {}
+    if "reference_activation" in env.observations:
+        reasons["initial_excitation"] = "with 'reference_activation' in env.observations"
+    if not {"stretch", "stretch_velocity"} & set(env.observations):
+        reasons["reflex"] = "without 'stretch' or 'stretch_velocity' in env.observations"
+    if env.control.mode == "joint_targets":
+        reasons = dict.fromkeys(("initial_excitation", "reflex"), "with env.control.mode 'joint_targets'")
+    for name, why in reasons.items():
+        usual = getattr(ppo, name) == getattr(PPOConfig, name)
+        require(ppo, f"ppo.{name}", usual, f"leave it out {why}")

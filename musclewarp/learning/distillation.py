@@ -14,7 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from musclewarp.envs import EnvConfig, ImitationEnv
 from musclewarp.envs.control import make_control
-from musclewarp.errors import ConfigError
+from musclewarp.errors import ConfigError, require
 from musclewarp.learning.checkpoints import own_part
 from musclewarp.learning.config import PPOConfig
 from musclewarp.learning.policy import Policy, load_policy
@@ -42,10 +42,8 @@ class DistillConfig:
 
     def __post_init__(self) -> None:
         for name in ("frames", "epochs", "learning_rate"):
-            if not 0 < (value := getattr(self, name)) < float("inf"):
-                raise ConfigError(f"distill.{name} is {value}; it must be positive and finite")
-        if not 0 <= self.handover <= 1:
-            raise ConfigError(f"distill.handover is {self.handover}; shares lie in [0, 1]")
+            require(self, f"distill.{name}", 0 < getattr(self, name) < float("inf"), "it must be positive and finite")
+        require(self, "distill.handover", 0 <= self.handover <= 1, "shares lie in [0, 1]")
         for key in fields(self)[1:]:  # what would have no effect is refused
             if not self.teacher and (value := getattr(self, key.name)) != key.default:
                 raise ConfigError(

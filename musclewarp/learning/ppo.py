@@ -17,10 +17,10 @@ from torchrl.objectives import ClipPPOLoss
 
 from musclewarp.envs import EnvConfig, ImitationEnv
 from musclewarp.envs.symmetry import Symmetry
-from musclewarp.errors import ConfigError, FileError, TrainingError
+from musclewarp.errors import ConfigError, FileError, TrainingError, require
 from musclewarp.learning.advantages import gae
 from musclewarp.learning.checkpoints import VERSION, own_part, software
-from musclewarp.learning.config import PPOConfig
+from musclewarp.learning.config import PPOConfig, refuse_unused
 from musclewarp.learning.distributed import all_reduce_max, all_reduce_mean, all_reduce_sum, world_size
 from musclewarp.learning.networks import ExcitationHead, TargetHead, ValueHead, make_actor, make_critic, make_explorer
 from musclewarp.learning.normalization import ObservationNormalizer
@@ -50,10 +50,6 @@ class PPO(lightning.LightningModule):
     def __init__(self, env: EnvConfig | None = None, ppo: PPOConfig | None = None) -> None:
         super().__init__()
         self.env_config, self.config = env or EnvConfig(), ppo or PPOConfig()
-        if self.env_config.control.mode == "joint_targets":  # what would have no effect is refused
-            for name in ("initial_excitation", "reflex"):
-                if (value := getattr(self.config, name)) != getattr(PPOConfig, name):
-                    raise ConfigError(f"ppo.{name} is {value}; leave it out with env.control.mode 'joint_targets'")
         self.automatic_optimization = False
         self.frames = 0
         self.updates = 0
@@ -64,8 +60,11 @@ class PPO(lightning.LightningModule):
     def setup(self, stage: str) -> None:
         if self.rollouts is not None:
             return
+        refuse_unused(self.env_config, self.config)
         rank_seed = torch.initial_seed() + 1_000_003 * self.global_rank
         env = ImitationEnv(self.env_config, device=self.device, seed=rank_seed % 2**31)
+        used = not env.library.has_activation.all() or env.config.initial_activation == EnvConfig.initial_activation
+        require(env.config, "env.initial_activation", used, "leave it out: all references know their activations")
         columns = {name: env.observation_columns(name) for name in PRIOR_TERMS}
         self.build(
             env.observation_spec["observation"].shape[-1],
@@ -168,6 +167,12 @@ class PPO(lightning.LightningModule):
             first = self.train_dataloader().collect(16)
             for name, normalizer in self.normalizers.items():
                 normalizer.update(first[name], self._unknown.get(name))
+
+    def on_train_start(self) -> None:
+        # a checkpoint brings its step sizes, which were learned, but the decay is the config's
+        for optimizer, made in zip(self._optimizers(), self.configure_optimizers(), strict=True):
+            for group, fresh in zip(optimizer.param_groups, made.param_groups, strict=True):
+                group["weight_decay"] = fresh["weight_decay"]
 
     def training_step(self, rollout: TensorDictBase, batch_idx: int) -> None:
         optimizers = self._optimizers()

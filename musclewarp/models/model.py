@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from musclewarp.errors import ConfigError, ModelError
+from musclewarp.errors import ConfigError, ModelError, require
 from musclewarp.models.couplings import Couplings
 from musclewarp.models.muscles import muscle_table, require_length_ranges
 from musclewarp.models.stepped import without_looks
@@ -61,8 +61,7 @@ class PhysicsConfig:
     def __post_init__(self) -> None:
         if not 0.0 < self.timestep <= 0.02:
             raise ConfigError(f"physics.timestep is {self.timestep} s; choose one in (0, 0.02]")
-        if self.substeps < 1:
-            raise ConfigError(f"physics.substeps is {self.substeps}; it counts physics steps, at least 1")
+        require(self, "physics.substeps", self.substeps >= 1, "it counts physics steps, at least 1")
 
     @property
     def control_dt(self) -> float:

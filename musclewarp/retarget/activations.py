@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from musclewarp.dynamics import accelerations, optimize_activations
+from musclewarp.dynamics import Trajectory, accelerations, optimize_activations
 from musclewarp.models import MuscleModel
 from musclewarp.references.reference import Reference
 
@@ -31,7 +31,7 @@ def with_activations(model: MuscleModel, reference: Reference) -> Reference:
       explain: feet off the floor, or a movement that gravity does not allow.
     """
     free, qacc = model.has_free_root, reference_accelerations(model, reference)
-    found = optimize_activations(model, reference.qpos, reference.qvel, qacc)
+    found = optimize_activations(model, Trajectory(reference.qpos, reference.qvel, qacc))
     joints = np.isin(model.couplings.independent, model.joint_dofs)
     quality = {
         "missing_moment_nm": float(np.abs(found.residual[:, joints]).max(axis=1).mean()),

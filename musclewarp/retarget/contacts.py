@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from musclewarp.errors import ConfigError, FileError
+from musclewarp.errors import ConfigError, FileError, require
 from musclewarp.motion.motion import SMPL_JOINTS
 
 Floats = NDArray[np.float64]
@@ -21,6 +22,7 @@ _TOES, _HEELS, _HANDS = (
 )
 _FLOOR_NOISE = 0.010  # m by which the balls of standing feet differ in height
 _STEEPEST = np.tan(np.radians(3.0))  # slope of a floor that a calibration may have tilted
+_STRAIGHT = 0.8  # correlation of height and way of footfalls that climb
 _FLOOR_LEVER = 0.35  # m around the middle of the way up to which the floor is taken to be level
 
 
@@ -58,8 +60,7 @@ class ContactConfig:
             value = getattr(self, name)
             if value is not None and not least <= value < np.inf:
                 raise ConfigError(f"contacts.{name} is {value}; choose a number of at least {least:g}")
-        if not 0 <= self.percentile <= 100:
-            raise ConfigError(f"contacts.percentile is {self.percentile}; choose one in [0, 100]")
+        require(self, "contacts.percentile", 0 <= self.percentile <= 100, "choose one in [0, 100]")
 
 
 # once begun, a contact lasts until it is clearly over, so that postures are not drawn to the floor and let go in turns
@@ -129,21 +130,52 @@ def floor_heights(positions: Floats, fps: float, places: Floats) -> Floats:
         fps: frames per second.
         places: horizontal coordinates.
     """
-    height, middle, slope = _floor_plane(positions, fps)
-    steepness = float(np.hypot(*slope))
-    if steepness > _STEEPEST:
-        warnings.warn(
-            f"the feet rise at {np.degrees(np.arctan(steepness)):.1f} degrees, as on stairs or a ramp, which are not "
-            "retargeted: the floor is flat, and feet will float or sink",
+    steepest = floor_slope(positions, fps)
+    if np.tan(steepest) > _STEEPEST:
+        warnings.warn(  # in whole degrees, for at another rate the same recording rises as much and is told of once
+            f"the feet rise at {np.degrees(steepest):.0f} degrees, as on stairs or a ramp, which are not retargeted: "
+            "the floor is flat, and feet will float or sink",
             stacklevel=2,
         )
-        slope *= _STEEPEST / steepness
-    return height + (places - middle) @ slope
+    height, middle, slope = _floor_plane(positions, fps)
+    return height + (places - middle) @ slope * min(1.0, _STEEPEST / max(float(np.hypot(*slope)), 1e-9))
 
 
 def floor_slope(positions: Floats, fps: float) -> float:
-    """By how many rad the floor of a recording is tilted, as its feet tell (see `floor_heights`)."""
-    return float(np.arctan(np.hypot(*_floor_plane(positions, fps)[2])))
+    """By how many rad the floor of a recording is tilted, or its way leads up, as its feet tell (see `floor_heights`).
+
+    What is steep is not found by the plane, to which feet at other heights are outliers, but by the footfalls.
+    """
+    return max(float(np.arctan(np.hypot(*_floor_plane(positions, fps)[2]))), _climb(_footfalls(positions, fps)))
+
+
+def _footfalls(positions: Floats, fps: float) -> Floats:
+    """Where the lower foot is slow for a tenth of a second or more: median places of its ball `(K, 3)` m."""
+    toes = positions[:, _TOES]
+    lower = toes[..., 2] <= toes[..., 2].min(axis=1, keepdims=True) + _FLOOR_NOISE
+    slow = np.linalg.norm(np.gradient(toes, 1.0 / fps, axis=0), axis=-1) < ContactConfig.speed
+    places = [np.empty((0, 3))]
+    for foot, stands in enumerate((slow & lower).T):
+        found: Any = scipy.ndimage.label(stands)
+        labels, count = found
+        falls = (toes[labels == k, foot] for k in range(1, count + 1))
+        places += [np.median(fall, axis=0)[None] for fall in falls if len(fall) >= 0.1 * fps]
+    return np.concatenate(places)
+
+
+def _climb(places: Floats) -> float:
+    """The slope in rad of the way through footfalls `(K, 3)` that rise, or fall, along a line; 0 where they do not.
+
+    That takes three heights: one who lies down has the feet at two.
+    """
+    heights = np.sort(places[:, 2])
+    if (np.diff(heights) > 2 * _FLOOR_NOISE).sum() < 2:
+        return 0.0
+    way = places[:, :2] - places[:, :2].mean(axis=0)
+    along = way @ np.linalg.svd(way, full_matrices=False)[2][0]
+    if np.ptp(along) < _FLOOR_LEVER or abs(np.corrcoef(along, places[:, 2])[0, 1]) < _STRAIGHT:
+        return 0.0
+    return float(np.arctan(abs(np.polyfit(along, places[:, 2], 1)[0])))
 
 
 def _floor_plane(positions: Floats, fps: float) -> tuple[float, Floats, Floats]:

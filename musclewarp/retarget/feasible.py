@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from musclewarp.dynamics import accelerations, optimize_activations
+from musclewarp.dynamics import Criterion, Trajectory, accelerations, optimize_activations
 from musclewarp.models import MuscleModel
 from musclewarp.references.reference import differentiate
 from musclewarp.retarget.ik import Floats, IKConfig, Solution, solve
@@ -52,6 +52,6 @@ def solve_feasible(
 
 def producible_moments(model: MuscleModel, qpos: Floats, dt: float, max_activation: float) -> Floats:
     """The moments `(T, J)` nearest to those that `qpos (T, nq)` needs which the muscles can produce there."""
-    velocity, acceleration = differentiate(model, qpos, dt), accelerations(qpos, dt)
-    found = optimize_activations(model, qpos, velocity, acceleration, max_activation)
-    return found.moments + found.residual
+    trajectory = Trajectory(qpos, differentiate(model, qpos, dt), accelerations(qpos, dt))
+    found = optimize_activations(model, trajectory, Criterion(max_activation=max_activation))
+    return found.needed.moments + found.residual

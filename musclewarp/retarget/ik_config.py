@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 import torch
 
-from musclewarp.errors import ConfigError
+from musclewarp.errors import ConfigError, require
 from musclewarp.models import MuscleModel
 
 _POSITION = {
@@ -74,8 +74,7 @@ class IKConfig:
                 _check(weight.name, getattr(self, weight.name))
         _check("feasibility_rounds", self.feasibility_rounds)
         _check("max_iterations", self.max_iterations, least=1)
-        if not 0 < self.max_activation <= 1:
-            raise ConfigError(f"ik.max_activation is {self.max_activation}; choose one in (0, 1]")
+        require(self, "ik.max_activation", 0 < self.max_activation <= 1, "choose one in (0, 1]")
 
 
 def site_weights(model: MuscleModel, config: IKConfig) -> torch.Tensor:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from musclewarp.dynamics.inverse import Inertia, accelerations, inertia, inverse_dynamics
+from musclewarp.dynamics.trajectory import Trajectory
 from musclewarp.models import MuscleModel
 from musclewarp.motion import rotations
 from musclewarp.references.reference import differentiate
@@ -119,8 +120,8 @@ class Problem:
         """The moments to come near, less those of the movement, of all frames but the first and the last."""
         assert self.moments is not None
         posture, velocity = qpos.numpy(), differentiate(self.model, qpos.numpy(), self.dt)
-        movement = posture[1:-1], velocity[1:-1], accelerations(posture, self.dt)[1:-1]
-        return self.moments[1:-1] - inverse_dynamics(self.model, *movement).moments
+        movement = Trajectory(posture, velocity, accelerations(posture, self.dt))[1:-1]
+        return self.moments[1:-1] - inverse_dynamics(self.model, movement).moments
 
     def slope(self, here: Point) -> Slope:
         """Of Gauss and Newton, all terms together."""

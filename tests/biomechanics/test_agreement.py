@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
 
 from musclewarp.biomechanics.agreement import COLUMNS, FURTHER, compare_movements
 from musclewarp.biomechanics.ceilings import Population, population_of
-from musclewarp.biomechanics.compare import pearson
+from musclewarp.biomechanics.compare import pearson, representational_similarity
 from musclewarp.biomechanics.experiments import load_experiment
 from musclewarp.biomechanics.gait_events import GaitEvents
 from musclewarp.biomechanics.movement import Movement, Signal, movement_of_experiment
@@ -180,6 +181,9 @@ def test_one_person_is_judged_by_pairs_of_people_and_a_population_by_its_mean():
         assert table["ceiling_r"]["soleus"] == population.ceiling("soleus", one_person=alone)
         assert table["ceiling_r"]["coordination"] == population.coordination_ceiling(names, one_person=alone)
         assert table["measured_vs_population_r"].notna().all() == alone
+    pairs = combinations(np.stack([people[n] for n in names], axis=-1), 2)
+    each = [representational_similarity(one, other) for one, other in pairs]
+    assert population.coordination_ceiling(names, one_person=True) == pytest.approx(np.mean(each), abs=1e-12)
     curve = compare_movements(ours, ours).signals[0].measured_curves.mean
     (expected,) = (pearson(curve, people["soleus"].mean(axis=0)),)
     table = compare_movements(ours, ours, population).table().set_index("signal")

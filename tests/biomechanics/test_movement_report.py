@@ -235,6 +235,23 @@ def test_a_lag_that_is_not_there_is_told_on_the_page(walk, tmp_path):
     assert "none within ±0.25 s" in page.read_text()
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_what_was_given_has_no_likeness_on_the_page_and_says_so_in_the_table(walk, tmp_path, given):
+    time = np.arange(0.0, 5.0, 0.01)
+    events = {"right": GaitEvents(np.array([0.5, 1.5, 2.5]), np.array([1.1, 2.1]))}
+    curves = {"angle": ("hip_flexion", "rad"), "emg": ("soleus", "1")}
+    signals = tuple(
+        Signal(name, kind, "right", unit, time, np.cos(2 * np.pi * time)[None]) for kind, (name, unit) in curves.items()
+    )
+    theirs = Movement("theirs", signals, events)
+    ours = replace(theirs, label="ours", given=frozenset(("angle",)) if given else frozenset())
+    page, table = write_comparison(tmp_path, compare_movements(ours, theirs), walk)
+    text = page.read_text()
+    assert text.count(">given</td>") == (2 + 4) * given  # of the summary; r, lag, r at the lag and the peak's lag
+    assert text.count(">1.00</td>") == (8 if not given else 4)
+    assert pd.read_csv(table).set_index("kind")["given"].to_dict() == {"angle": given, "emg": False}
+
+
 def test_bad_input_is_told_with_its_remedy(quiet, body, striding, tmp_path, capsys):
     force = np.zeros((PERIOD + 1, len(body.feet), 3))
     still = trial_of(body, striding.qpos, 0.02, force).save(tmp_path / f"still{TRIAL_SUFFIX}")

@@ -11,7 +11,7 @@ from scipy.optimize import lsq_linear
 
 from musclewarp.biomechanics.compare import best_lag, pearson, rmse
 from musclewarp.biomechanics.replay import replay_experiment
-from musclewarp.dynamics import accelerations, external_forces, muscle_problems
+from musclewarp.dynamics import Trajectory, accelerations, external_forces, muscle_problems
 from musclewarp.dynamics.quadratic import SOLVERS
 from musclewarp.errors import FileError
 
@@ -74,10 +74,10 @@ def test_every_solver_finds_the_optimum(walk, replay, body):
     frames = np.array([10, 45, 80, 120])
     reference = replay.reference
     qacc = accelerations(reference.qpos, reference.dt, body)
-    movement = (reference.qpos[frames], reference.qvel[frames], qacc[frames])
+    qpos = reference.qpos[frames]
     force, point = replay.ground_forces[frames], np.nan_to_num(replay.centre_of_pressure[frames])
-    external = external_forces(body, movement[0], ("calcn_r", "calcn_l"), force, point, np.zeros_like(force))
-    problem = muscle_problems(body, *movement, external=external).redundancy
+    external = external_forces(body, qpos, ("calcn_r", "calcn_l"), force, point, np.zeros_like(force))
+    problem = muscle_problems(body, Trajectory(qpos, reference.qvel[frames], qacc[frames], external)).redundancy
     found = {name: solve(problem, None).unknowns for name, solve in SOLVERS.items()}
     strength, unknown = problem.reserve.numpy(), problem.effect.shape[2]
     found["scipy"] = torch.from_numpy(

@@ -21,7 +21,7 @@ from musclewarp.biomechanics.solution_space import (
     trial_solution,
 )
 from musclewarp.cli import main
-from musclewarp.dynamics import Criterion, MomentArms, accelerations, inverse_dynamics
+from musclewarp.dynamics import Criterion, MomentArms, Trajectory, accelerations, inverse_dynamics
 from musclewarp.dynamics.static_optimization import muscle_effects
 from musclewarp.errors import SignalError
 from musclewarp.evaluation.trial import SUFFIX, Trial
@@ -170,7 +170,7 @@ def test_costs_agree_in_angles_and_moments_but_not_in_muscles(arms, motion):
     assert by_name["activation"].components(0.9) < 64
     # muscle forces have the sign of trials, and make up the moments: negative is pulling
     arm, *_ = muscle_effects(arms, MomentArms(arms), motion.qpos, motion.qvel)
-    needed = inverse_dynamics(arms, motion.qpos, motion.qvel, accelerations(motion.qpos, motion.dt)).moments
+    needed = inverse_dynamics(arms, Trajectory(motion.qpos, motion.qvel, accelerations(motion.qpos, motion.dt))).moments
     for solution in solutions:
         force = solution.signals["muscle force"][0]
         assert (force <= 0.0).all()

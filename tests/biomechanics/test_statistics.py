@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -107,8 +109,15 @@ def test_missing_pairs_are_left_out_and_equal_ones_prove_nothing():
 def test_pairs_are_less_alike_than_one_person_and_a_mean():
     random = np.random.default_rng(0)
     people = np.sin(np.linspace(0.0, 2 * np.pi, 101)) + random.normal(size=(12, 101))
-    pairs = pairwise(people, pearson)
-    assert len(pairs) == 66
-    assert pairs[0] == pearson(people[0], people[1])
+    pairs = pairwise(people)
+    np.testing.assert_allclose(pairs, [pearson(one, other) for one, other in combinations(people, 2)], atol=1e-14)
     assert pairs.mean() == pytest.approx(0.5 / 1.5, abs=0.05)  # variances of the signal and of all
     assert pairs.mean() < leave_one_out(people, pearson).mean() - 0.1
+
+
+def test_one_who_does_nothing_is_like_nobody(recwarn):
+    curve = np.sin(np.linspace(0.0, 2 * np.pi, 101))
+    np.testing.assert_array_equal(np.isnan(pairwise([curve, np.ones(101), -curve])), [True, False, True])
+    with pytest.raises(SignalError, match="at least two samples"):
+        pairwise(curve[None])
+    assert not recwarn

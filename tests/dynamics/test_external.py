@@ -6,12 +6,13 @@ import mujoco
 import numpy as np
 import pytest
 
-from musclewarp.dynamics import ExternalForces, external_forces, inverse_dynamics
+from musclewarp.dynamics import ExternalForces, Trajectory, external_forces, inverse_dynamics
 from musclewarp.errors import FileError, ModelError
 
 
-def still(model, qpos):
-    return qpos, np.zeros((len(qpos), model.mj_model.nv)), np.zeros((len(qpos), model.mj_model.nv))
+def still(model, qpos, external=None):
+    rest = np.zeros((len(qpos), model.mj_model.nv))
+    return Trajectory(qpos, rest, rest, external)
 
 
 def test_a_weight_at_the_end_of_a_pendulum_costs_its_lever(links):
@@ -19,7 +20,7 @@ def test_a_weight_at_the_end_of_a_pendulum_costs_its_lever(links):
     forces = ExternalForces(
         ("lower",), np.tile([0.0, 0.0, -10.0], (2, 1, 1)), np.tile([0.0, 0.0, -0.5], (2, 1, 1)), np.zeros((2, 1, 3))
     )
-    free, loaded = (inverse_dynamics(links, *still(links, qpos), external).net for external in (None, forces))
+    free, loaded = (inverse_dynamics(links, still(links, qpos, external)).net for external in (None, forces))
     lever = np.sin(qpos[:, 0])
     np.testing.assert_allclose(loaded - free, np.stack((10 * 1.5 * lever, 10 * 0.5 * lever), axis=1), atol=1e-12)
 
@@ -27,7 +28,7 @@ def test_a_weight_at_the_end_of_a_pendulum_costs_its_lever(links):
 def test_a_free_moment_goes_to_every_joint_above(links):
     qpos = np.array([[0.3, -0.4]])
     forces = ExternalForces(("lower",), np.zeros((1, 1, 3)), np.zeros((1, 1, 3)), np.array([[[0.0, 4.0, 0.0]]]))
-    free, loaded = (inverse_dynamics(links, *still(links, qpos), external).net for external in (None, forces))
+    free, loaded = (inverse_dynamics(links, still(links, qpos, external)).net for external in (None, forces))
     np.testing.assert_allclose(loaded - free, [[-4.0, -4.0]], atol=1e-12)
 
 
@@ -44,7 +45,7 @@ def test_points_of_the_world_stay_points_of_the_foot(body):
     forces = external_forces(body, qpos, ("calcn_r", "calcn_l"), force, point, np.zeros_like(force))
     turned = qpos.copy()
     turned[1, 3:7] = _turned_about_z(qpos[1, 3:7], 1.1)
-    found = inverse_dynamics(body, *still(body, turned), forces)
+    found = inverse_dynamics(body, still(body, turned, forces))
     np.testing.assert_allclose(found.net[:, :6], 0.0, atol=1e-6)
     np.testing.assert_allclose(found.net[0], found.net[1], atol=1e-6)
 
@@ -73,4 +74,4 @@ def test_what_does_not_fit_is_named(links):
     with pytest.raises(ModelError, match="no body 'heel'"):
         external_forces(links, np.zeros((3, 2)), ("heel",), zeros, zeros, zeros)
     with pytest.raises(FileError, match="3 frames, the movement 1"):
-        inverse_dynamics(links, *still(links, np.zeros((1, 2))), ExternalForces(("lower",), zeros, zeros, zeros))
+        still(links, np.zeros((1, 2)), ExternalForces(("lower",), zeros, zeros, zeros))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from musclewarp.dynamics import accelerations, inertia, inverse_dynamics
+from musclewarp.dynamics import Trajectory, accelerations, inertia, inverse_dynamics
 from musclewarp.dynamics.simulated import simulated_moments
 from musclewarp.models import MuscleModel
 
@@ -50,7 +50,7 @@ def test_moments_are_those_of_mujoco_folded_on_the_independent_coordinates(name,
     m = copy.copy(model.mj_model)
     m.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_CONSTRAINT)
     data = mujoco.MjData(m)
-    found = inverse_dynamics(model, qpos, qvel, qacc).moments
+    found = inverse_dynamics(model, Trajectory(qpos, qvel, qacc)).moments
     for t in range(5):
         data.qpos[:], data.qvel[:], data.qacc[:] = qpos[t], qvel[t], qacc[t]
         mujoco.mj_inverse(m, data)
@@ -64,15 +64,17 @@ def test_mass_and_damping_are_the_derivatives_of_the_moments(name, request):
     model = request.getfixturevalue(name)
     (qpos, _, qacc), step = random_motion(model, 3), 1e-4
     still = np.zeros_like(qacc)
-    moments, dynamics = inverse_dynamics(model, qpos, still, qacc).moments, inertia(model, qpos)
+    moments, dynamics = inverse_dynamics(model, Trajectory(qpos, still, qacc)).moments, inertia(model, qpos)
     for k, dof in enumerate(model.couplings.independent):
         along = np.zeros_like(qacc)
         along[:, dof] = 1.0
         along = model.couplings.project_qvel(torch.from_numpy(qpos), torch.from_numpy(along)).numpy()
-        heavier = inverse_dynamics(model, qpos, still, qacc + along).moments - moments
+        heavier = inverse_dynamics(model, Trajectory(qpos, still, qacc + along)).moments - moments
         np.testing.assert_allclose(heavier, dynamics.mass[:, :, k], rtol=1e-7, atol=1e-7)
         # Coriolis forces are even in the velocity, so that the central difference leaves the damping alone
-        faster, slower = (inverse_dynamics(model, qpos, sign * step * along, qacc).moments for sign in (1, -1))
+        faster, slower = (
+            inverse_dynamics(model, Trajectory(qpos, sign * step * along, qacc)).moments for sign in (1, -1)
+        )
         drag = np.zeros_like(heavier)
         drag[:, k] = dynamics.damping[:, k]
         np.testing.assert_allclose((faster - slower) / (2 * step), drag, atol=1e-6)
@@ -104,7 +106,7 @@ def test_two_links_need_the_moments_of_the_textbook(links):
     random = np.random.default_rng(0)
     q, v, a = random.normal(size=(3, 20, 2))
     expected = np.array([two_link_moments(*row) for row in zip(q, v, a, strict=True)])
-    found = inverse_dynamics(links, q, v, a)
+    found = inverse_dynamics(links, Trajectory(q, v, a))
     np.testing.assert_allclose(found.net, expected, atol=1e-10)
     np.testing.assert_allclose(found.passive, np.stack((-0.3 * v[:, 0], -0.7 * q[:, 1]), axis=1), atol=1e-12)
     np.testing.assert_allclose(found.moments, found.net - found.passive)
@@ -117,7 +119,7 @@ def test_a_pendulum_that_swings_freely_needs_no_moment(links):
         two_link_moments(np.zeros(2), v[0], np.array([1.0, 0.0]))[0],
         two_link_moments(q[0], v[0], v[0])[0],
     )
-    assert abs(inverse_dynamics(links, q, v, np.array([[-weight / inertia_, 0.0]])).net[0, 0]) < 1e-10
+    assert abs(inverse_dynamics(links, Trajectory(q, v, np.array([[-weight / inertia_, 0.0]]))).net[0, 0]) < 1e-10
 
 
 def test_accelerations_of_a_free_root_are_those_of_its_velocity(body):
@@ -144,7 +146,7 @@ def test_parts_of_a_simulated_moment_sum_to_what_inverse_dynamics_finds(arms):
     for t in range(4):
         data.qpos[:], data.qvel[:], data.act[:] = qpos[t], qvel[t], act[t]
         mujoco.mj_forward(m, data)
-        net = inverse_dynamics(arms, qpos[t : t + 1], qvel[t : t + 1], data.qacc[None]).net[0]
+        net = inverse_dynamics(arms, Trajectory(qpos[t : t + 1], qvel[t : t + 1], data.qacc[None])).net[0]
         np.testing.assert_allclose((parts.muscle + parts.passive)[t], net, atol=1e-6)
     assert (parts.limit == 0).all(), "no joint is at the end of its range"
     assert np.abs(parts.muscle).max() > 1.0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from musclewarp.dynamics import Criterion, optimize_activations
+from musclewarp.dynamics import Criterion, Trajectory, optimize_activations
 from musclewarp.errors import ConfigError, MusclewarpError
 from musclewarp.models import MuscleModel
 from musclewarp.references.quality import lowest_foot_heights
@@ -40,7 +40,7 @@ def driven(arms: MuscleModel) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
 
 def test_moments_that_muscles_caused_are_met_with_no_more_effort(arms, driven):
     act, *motion = driven
-    found = optimize_activations(arms, *motion)
+    found = optimize_activations(arms, Trajectory(*motion))
     assert ((found.activations >= 0) & (found.activations <= 1)).all()
     assert (np.square(found.activations).sum(1) <= np.square(act).sum(1) + 1e-9).all()
     # a moment may be missed by no more than what that saves of the effort is worth
@@ -51,8 +51,9 @@ def test_moments_that_muscles_caused_are_met_with_no_more_effort(arms, driven):
 
 def test_a_bound_on_the_activations_holds_and_leaves_moments_missing(arms, driven):
     _, qpos, qvel, qacc = driven
-    free = optimize_activations(arms, qpos, qvel, 3 * qacc)
-    bounded = optimize_activations(arms, qpos, qvel, 3 * qacc, max_activation=0.2)
+    movement = Trajectory(qpos, qvel, 3 * qacc)
+    free = optimize_activations(arms, movement)
+    bounded = optimize_activations(arms, movement, Criterion(max_activation=0.2))
     assert free.activations.max() > 0.2
     assert bounded.activations.max() <= 0.2
     assert (np.square(bounded.residual).sum(1) >= np.square(free.residual).sum(1) - 1e-9).all()
@@ -63,7 +64,7 @@ def test_a_bound_on_the_activations_holds_and_leaves_moments_missing(arms, drive
 def test_no_activation_within_the_bounds_is_better(arms, driven, upper):
     """The conditions of Karush, Kuhn and Tucker, with gains that MuJoCo's own actuator forces give."""
     _, qpos, qvel, qacc = driven
-    found = optimize_activations(arms, qpos, qvel, 3 * qacc, max_activation=upper)
+    found = optimize_activations(arms, Trajectory(qpos, qvel, 3 * qacc), Criterion(max_activation=upper))
     m = arms.mj_model
     data, free, bounded = mujoco.MjData(m), 0, 0
     for t, (activation, residual) in enumerate(zip(found.activations, found.residual, strict=True)):
@@ -89,14 +90,17 @@ def test_a_frame_that_is_not_finite_is_named_with_its_chunk(arms, driven):
     broken = qacc.copy()
     broken[3, 0] = np.nan
     with pytest.raises(MusclewarpError, match=r"frames 0 to 127: 1 of 12 .* number 3"):
-        optimize_activations(arms, qpos, qvel, broken)
+        optimize_activations(arms, Trajectory(qpos, qvel, broken))
 
 
 @pytest.mark.parametrize("upper", [1.0, 0.2])
 def test_daqp_and_the_batched_solver_agree(arms, driven, upper):
     pytest.importorskip("daqp")
     _, *motion = driven
-    one, other = (optimize_activations(arms, *motion, upper, Criterion(solver=name)) for name in ("newton", "daqp"))
+    one, other = (
+        optimize_activations(arms, Trajectory(*motion), Criterion(max_activation=upper, solver=name))
+        for name in ("newton", "daqp")
+    )
     np.testing.assert_allclose(one.activations, other.activations, atol=1e-4)
     np.testing.assert_allclose(one.residual, other.residual, atol=1e-4)
 
@@ -104,7 +108,7 @@ def test_daqp_and_the_batched_solver_agree(arms, driven, upper):
 def test_costs_change_who_works_but_not_what_is_produced(arms, driven):
     _, *motion = driven
     found = {
-        name: optimize_activations(arms, *motion, criterion=criterion)
+        name: optimize_activations(arms, Trajectory(*motion), criterion)
         for name, criterion in (
             ("plain", Criterion()),
             ("cubic", Criterion(power=3.0)),
@@ -120,7 +124,17 @@ def test_costs_change_who_works_but_not_what_is_produced(arms, driven):
         assert np.abs(result.residual).max() < 1.0
 
 
-@pytest.mark.parametrize("wrong", [{"power": 1.5}, {"weight": "mass"}, {"solver": "simplex"}, {"reserve": 0.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"power": 1.5},
+        {"weight": "mass"},
+        {"solver": "simplex"},
+        {"reserve": 0.0},
+        {"max_activation": 0.0},
+        {"max_activation": 1.1},
+    ],
+)
 def test_a_criterion_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(ConfigError, match=f"criterion.{next(iter(wrong))}"):
         Criterion(**wrong)
@@ -131,10 +145,10 @@ def test_a_standing_body_is_carried_by_the_ground(body):
     m, rest = body.mj_model, np.zeros((1, body.mj_model.nv))
     qpos = body.couplings.project_qpos(torch.from_numpy(m.qpos0[None])).numpy()
     qpos[:, 2] -= lowest_foot_heights(body, qpos)
-    found = optimize_activations(body, qpos, rest, rest)
+    found = optimize_activations(body, Trajectory(qpos, rest, rest))
     weight = m.body_mass.sum() * 9.81
     np.testing.assert_allclose(found.ground_force.sum(axis=1)[0], [0, 0, weight], atol=0.02 * weight)
     assert (found.ground_force[..., 2] > 0.2 * weight).all()
     assert np.abs(found.residual[:, :6]).max() < 0.02 * weight
     flying = qpos + np.eye(m.nq)[2]
-    assert (optimize_activations(body, flying, rest, rest).ground_force == 0).all()
+    assert (optimize_activations(body, Trajectory(flying, rest, rest)).ground_force == 0).all()

@@ -232,6 +232,22 @@ def test_a_finished_run_stays_finished(fit, tmp_path):
     assert torch.equal(finished.head.network[0].weight, again.head.network[0].weight)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_weights_decay_as_the_config_says_also_after_a_resumption(optimizer, fit, at_update, tmp_path):
+    changes = {"optimizer": optimizer, "hidden": (8, 8, 8)}
+    whole = fit(weight_decay=0.3, **changes)
+    fit(Checkpoints(tmp_path), at_update(2, stop), **changes)
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)["optimizer_states"]
+    assert not any(group["weight_decay"] for state in saved for group in state["param_groups"])
+    resumed = fit(at_update(3, stop), ckpt_path=tmp_path / "last.ckpt", weight_decay=0.3, **changes)
+    expected, found = (
+        [[group["weight_decay"] for group in each.param_groups] for each in module.trainer.optimizers]
+        for module in (whole, resumed)
+    )
+    assert found == expected
+    assert {decay for groups in found for decay in groups} == {0.0, 0.3}
+
+
 CHANGES = [  # key, its new value, and both values as the message shows them
     ("ppo.hidden", (8,), "[8]", "[16]"),
     ("ppo.learn_std", True, "true", "false"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,13 +11,19 @@ import pytest
 import scipy.special
 import scipy.stats
 import torch
+import yaml
 from lightning.pytorch.callbacks import Callback
 from torchrl.objectives import ClipPPOLoss
 
+from musclewarp.envs import ControlConfig, EnvConfig
 from musclewarp.errors import ConfigError, SimulationError, TrainingError
 from musclewarp.learning import ppo
 from musclewarp.learning.callbacks import Checkpoints
-from musclewarp.learning.config import PPOConfig
+from musclewarp.learning.config import PPOConfig, refuse_unused
+from musclewarp.learning.policy import parse_config
+from musclewarp.references.reference import SUFFIX, Reference
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 
 def optimizer(rate):
@@ -369,3 +377,38 @@ def test_an_update_that_is_not_finite_ends_the_run_and_is_not_saved(fit, at_upda
 def test_what_would_have_no_effect_or_no_peak_is_refused(changes, key):
     with pytest.raises(ConfigError, match=rf"ppo\.{key}"):
         PPOConfig(**changes)
+
+
+@pytest.mark.parametrize(
+    ("env", "changes", "why"),
+    [
+        ({"observations": ("joint_pos", "activation")}, {"reflex": 0.5}, "without 'stretch' or"),
+        ({"observations": ("joint_pos", "reference_activation")}, {"initial_excitation": 0.3}, "with 'reference_act"),
+        ({"control": ControlConfig(mode="joint_targets")}, {"reflex": 0.5}, "with env.control.mode 'joint_targets'"),
+        ({"control": ControlConfig(mode="joint_targets")}, {"initial_excitation": 0.3}, "'joint_targets'"),
+    ],
+)
+def test_what_a_policy_of_the_task_would_not_take_is_refused(make_ppo, env, changes, why):
+    with pytest.raises(ConfigError, match=rf"ppo\.{next(iter(changes))} is 0\.\d; leave it out .*{why}"):
+        make_ppo(env=env, **changes).setup("fit")
+    make_ppo(env=env).setup("fit")
+
+
+def test_one_of_the_stretch_terms_is_enough_for_a_reflex(ready):
+    module = ready(env={"observations": ("joint_pos", "stretch_velocity")}, reflex=0.5, initial_excitation=0.3)
+    assert module.head.gains["stretch_velocity"].unique().item() == pytest.approx(0.05)
+
+
+def test_the_activation_of_resets_is_refused_where_references_know_it(ready, arms, references, tmp_path):
+    wave = Reference.load(references / f"wave{SUFFIX}")
+    known = dataclasses.replace(wave, activations=np.full((wave.num_frames, arms.mj_model.nu), 0.1))
+    known.save(tmp_path / f"known{SUFFIX}")
+    assert ready(env={"initial_activation": 0.2}).env.config.initial_activation == 0.2
+    with pytest.raises(ConfigError, match=r"env\.initial_activation is 0\.2; leave it out: all references know"):
+        ready(env={"initial_activation": 0.2, "references": str(tmp_path)})
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configs_say_nothing_without_effect(path):
+    values = yaml.safe_load(path.read_text())
+    refuse_unused(parse_config(EnvConfig, values["env"]), parse_config(PPOConfig, values["ppo"]))

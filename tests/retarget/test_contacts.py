@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musclewarp.errors import ConfigError, FileError
-from musclewarp.motion.motion import SMPL_JOINTS
+from musclewarp.motion import rotations
+from musclewarp.motion.motion import SMPL_JOINTS, Motion
 from musclewarp.retarget.contacts import ContactConfig, find_contacts, floor_heights, floor_slope
 
 FPS = 50.0
@@ -121,9 +122,42 @@ def test_a_ramp_is_told_and_not_all_of_it_is_levelled(recwarn):
     floor_heights(walkway((0.03, 0.0)), FPS, places)
     assert not recwarn.list
     assert floor_slope(walkway((0.08, 0.0)), FPS) > np.radians(3.0)
-    with pytest.warns(UserWarning, match=r"the feet rise at 3\.\d degrees, as on stairs or a ramp"):
+    with pytest.warns(UserWarning, match="the feet rise at [45] degrees, as on stairs or a ramp"):
         heights = floor_heights(walkway((0.08, 0.0)), FPS, places)
     assert np.diff(heights)[0] == pytest.approx(3 * np.tan(np.radians(3.0)), abs=1e-4)  # a little of it sideways
+
+
+@pytest.mark.parametrize("slope", [0.2, 0.6])
+def test_a_way_that_is_too_steep_for_a_floor_is_told(slope):
+    with pytest.warns(UserWarning, match="as on stairs or a ramp"):
+        floor_heights(walkway((slope, 0.0)), FPS, np.zeros((1, 2)))
+    assert floor_slope(walkway((slope, 0.0)), FPS) == pytest.approx(np.arctan(slope), rel=0.02)
+
+
+@pytest.mark.parametrize(("level", "steps"), [(0, 3), (0, 8), (3, 4)])
+def test_a_person_who_climbs_stairs_is_told_of(person, level, steps):
+    """Steps of 17 by 29 cm, after some on the flat, both feet together, each for half a second."""
+    rise = np.concatenate((np.zeros(level), np.arange(steps)))
+    places = np.stack((0.29 * np.arange(level + steps), np.zeros(level + steps), 0.17 * rise), axis=1)
+    moved = np.linspace(places[:-1], places[1:], 12, endpoint=False).swapaxes(0, 1)
+    held = np.repeat(places[:, None], 30, axis=1)
+    way = np.concatenate([*(part for pair in zip(held, moved, strict=False) for part in pair), held[-1]])
+    turns = np.tile(rotations.IDENTITY, (len(way), 24, 1))
+    turns[:, 0] = rotations.from_rotvec([np.pi / 2, 0.0, 0.0])
+    positions = person.joints(Motion("climber", turns, way, 60.0)).positions
+    with pytest.warns(UserWarning, match=r"the feet rise at \d\d degrees, as on stairs"):
+        floor_heights(positions, 60.0, np.zeros((1, 2)))
+
+
+def test_who_lies_down_climbs_nothing(recwarn):
+    """The balls of both feet are 15 cm above the floor after they stood on it, 0.8 m away."""
+    positions = in_the_air(200)
+    for foot, y in (("left_foot", 0.1), ("right_foot", -0.1)):
+        positions[:, JOINT[foot]] = [0.0, y, 0.0]
+        positions[150:, JOINT[foot]] = [0.8, y, 0.15]
+    assert floor_slope(positions, FPS) < np.radians(3.0)
+    floor_heights(positions, FPS, np.zeros((1, 2)))
+    assert not recwarn.list
 
 
 def test_a_raised_foot_says_nothing_of_the_floor():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from musclewarp.dynamics import accelerations, optimize_activations
+from musclewarp.dynamics import Trajectory, accelerations, optimize_activations
 from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
 from musclewarp.references.quality import limit_violation
@@ -36,8 +36,8 @@ def swing(arms: MuscleModel) -> Targets:
 
 def missing(model: MuscleModel, qpos: np.ndarray) -> np.ndarray:
     """Largest moment `(T,)` in Nm that no activation can produce."""
-    velocity = differentiate(model, qpos, DT)
-    residual = optimize_activations(model, qpos, velocity, accelerations(qpos, DT)).residual
+    movement = Trajectory(qpos, differentiate(model, qpos, DT), accelerations(qpos, DT))
+    residual = optimize_activations(model, movement).residual
     return np.abs(residual).max(axis=1)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,6 @@ from musclewarp.retarget.ik_problem import Problem
 from musclewarp.retarget.targets import Targets
 
 DT = 0.02
-ORIENTED = ("pelvis", "left_hand", "right_hand", "left_ankle", "right_ankle")
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def test_only_the_lowest_part_of_a_standing_foot_and_what_is_below_the_floor_wei
     torch.testing.assert_close(pull.goal, CLEARANCE * (expected == 200.0).double())
 
 
-def test_a_squat_recorded_above_and_in_the_floor_stands_on_it(whole, surface):
+def test_a_squat_recorded_above_and_in_the_floor_stands_on_it(whole, surface, targets_of):
     """The recording floats by 0.3 m, and its feet, unlike the model's, sink by 2 cm as it squats."""
     frames = 60
     qpos = np.tile(rest_posture(whole), (frames, 1))
@@ -106,12 +107,9 @@ def test_a_squat_recorded_above_and_in_the_floor_stands_on_it(whole, surface):
             qpos[:, m.joint(f"{joint}_{side}").qposadr[0]] = share * bend
     qpos = whole.couplings.project_qpos(torch.from_numpy(qpos)).numpy()
     qpos[:, 2] += 0.3 - 0.02 * bend / bend.max() - lowest_foot_heights(whole, qpos)
-    poses = Kinematics(whole)(torch.from_numpy(qpos), jacobian=False)
-    turned = rotations.from_matrix(poses.rotation.numpy())
-    turned[:, [site not in ORIENTED for site in whole.sites]] = np.nan
     always = np.ones((frames, 2), dtype=bool)
     contacts = Contacts(always, always, ~always)
-    solution, targets = solve_grounded(whole, Targets(poses.position.numpy(), turned), contacts, DT)
+    solution, targets = solve_grounded(whole, targets_of(whole, qpos), contacts, DT)
     heights = np.stack([lowest_foot_heights(whole, solution.qpos, foot) for foot in whole.feet], axis=1)
     assert np.abs(heights).max() < 5e-3
     assert heights.min() > -1e-3
@@ -121,7 +119,7 @@ def test_a_squat_recorded_above_and_in_the_floor_stands_on_it(whole, surface):
     assert np.abs(np.diff(solution.qpos[:, 2], n=3)).max() < 3e-3
 
 
-def test_hands_that_are_put_down_stand_on_the_floor_and_nothing_is_in_it(whole, surface):
+def test_hands_that_are_put_down_stand_on_the_floor_and_nothing_is_in_it(whole, surface, targets_of):
     """A person bends down until the hands would be deep in the floor, leans on them, and rises again."""
     frames = 60
     qpos, m = np.tile(rest_posture(whole), (frames, 1)), whole.mj_model
@@ -144,12 +142,8 @@ def test_hands_that_are_put_down_stand_on_the_floor_and_nothing_is_in_it(whole, 
 
     recorded = heights(qpos)
     assert recorded.min() < -0.03
-    poses = Kinematics(whole)(torch.from_numpy(qpos), jacobian=False)
-    turned = rotations.from_matrix(poses.rotation.numpy())
-    turned[:, [site not in ORIENTED for site in whole.sites]] = np.nan
     always, down = np.ones((frames, 2), dtype=bool), recorded < 0.0
-    targets = Targets(poses.position.numpy(), turned)
-    solution, lowered = solve_grounded(whole, targets, Contacts(always, always, down), DT)
+    solution, lowered = solve_grounded(whole, targets_of(whole, qpos), Contacts(always, always, down), DT)
     found = heights(solution.qpos)
     assert np.abs(found[down]).max() < 2e-3
     assert geom_heights(whole, solution.qpos, floor_geoms(whole)).min() > -1e-3
@@ -157,8 +151,8 @@ def test_hands_that_are_put_down_stand_on_the_floor_and_nothing_is_in_it(whole, 
     assert np.linalg.norm(reached - lowered.positions, axis=-1).mean() < 0.03
 
 
-def bent(model: MuscleModel, bend: np.ndarray) -> tuple[np.ndarray, Targets]:
-    """Postures `(T, nq)` that bend down from the hips until straight arms reach into the floor, and their targets."""
+def bent(model: MuscleModel, bend: np.ndarray) -> np.ndarray:
+    """Postures `(T, nq)` that bend down from the hips until straight arms reach into the floor."""
     qpos, m = np.tile(rest_posture(model), (len(bend), 1)), model.mj_model
     qpos[:, 3:7] = rotations.multiply(rotations.from_rotvec(np.outer(bend, [2.4, 0.0, 0.0])), qpos[:, 3:7])
     elbow = "elbow_flex" if "elbow_flex_r" in model.dof_names else "elbow_flexion"
@@ -169,25 +163,22 @@ def bent(model: MuscleModel, bend: np.ndarray) -> tuple[np.ndarray, Targets]:
             qpos[:, adr] += bend * (angle - qpos[:, adr])
     qpos = model.couplings.project_qpos(torch.from_numpy(qpos)).numpy()
     qpos[:, 2] -= lowest_foot_heights(model, qpos)
-    poses = Kinematics(model)(torch.from_numpy(qpos), jacobian=False)
-    turned = rotations.from_matrix(poses.rotation.numpy())
-    turned[:, [site not in ORIENTED for site in model.sites]] = np.nan
-    return qpos, Targets(poses.position.numpy(), turned)
+    return qpos
 
 
-def test_what_falls_between_frames_that_are_far_apart_stays_out_of_the_floor(whole):
+def test_what_falls_between_frames_that_are_far_apart_stays_out_of_the_floor(whole, targets_of):
     """A bow whose lowest is between two of the frames, 0.2 s apart, that are fitted first."""
     frames, dt = 26, 0.04
-    qpos, targets = bent(whole, np.cos(np.pi / 2 * np.clip((np.arange(frames) - 12.5) / 8, -1.0, 1.0)) ** 2)
+    qpos = bent(whole, np.cos(np.pi / 2 * np.clip((np.arange(frames) - 12.5) / 8, -1.0, 1.0)) ** 2)
     always = np.ones((frames, 2), dtype=bool)
     assert geom_heights(whole, qpos, floor_geoms(whole)).min() < -0.05
-    solution, _ = solve_grounded(whole, targets, Contacts(always, always, ~always), dt)
+    solution, _ = solve_grounded(whole, targets_of(whole, qpos), Contacts(always, always, ~always), dt)
     assert geom_heights(whole, solution.qpos, floor_geoms(whole)).min() > -2e-3
 
 
-def test_wrists_stand_in_for_hands_without_geoms(ms_human):
+def test_wrists_stand_in_for_hands_without_geoms(ms_human, targets_of):
     frames = 21
-    _, targets = bent(ms_human, 1.1 * np.sin(np.linspace(0, np.pi, frames)))
+    targets = targets_of(ms_human, bent(ms_human, 1.1 * np.sin(np.linspace(0, np.pi, frames))))
     hands = [ms_human.sites.index(f"{side}_hand") for side in ("left", "right")]
     recorded = targets.positions[:, hands, 2]
     assert recorded.min() < -0.03
@@ -212,14 +203,11 @@ def test_fingers_belong_to_their_hand():
 
 @pytest.mark.parametrize("frames", [2, 3, 6, 11])
 @pytest.mark.parametrize("stands", [True, False])
-def test_the_shortest_clips_are_solved_and_told_of_step_by_step(whole, frames, stands):
+def test_the_shortest_clips_are_solved_and_told_of_step_by_step(whole, frames, stands, targets_of):
     qpos = np.tile(rest_posture(whole), (frames, 1))
-    poses = Kinematics(whole)(torch.from_numpy(qpos), jacobian=False)
-    turned = rotations.from_matrix(poses.rotation.numpy())
-    turned[:, [site not in ORIENTED for site in whole.sites]] = np.nan
+    targets = targets_of(whole, qpos)
     stance, steps = np.full((frames, 2), stands), []
     contacts = Contacts(stance, stance, np.zeros((frames, 2), dtype=bool))
-    targets = Targets(poses.position.numpy(), turned)
     solution, _ = solve_grounded(whole, targets, contacts, DT, on_iteration=lambda step, _: steps.append(step))
     assert steps == list(range(1, solution.iterations + 1))
     heights = np.stack([lowest_foot_heights(whole, solution.qpos, foot) for foot in whole.feet], axis=1)
@@ -234,18 +222,16 @@ def test_targets_that_are_not_finite_are_refused(whole):
 
 
 @pytest.mark.parametrize("grounded", [False, True])
-def test_the_descent_direction_of_a_spinning_body_is_minus_half_the_gradient(whole, surface, grounded):
+def test_the_descent_direction_of_a_spinning_body_is_minus_half_the_gradient(whole, surface, grounded, targets_of):
     frames = 5
     qpos = postures(whole, frames, seed=3).numpy()
     spin = rotations.from_rotvec(np.outer(np.arange(frames), [0.03, 0.02, 0.1]))
     qpos[:, 3:7] = rotations.multiply(spin, qpos[0, 3:7])
     qpos[:, 2] += 0.02 - np.stack([lowest_foot_heights(whole, qpos, f) for f in whole.feet], axis=1).min(axis=1)
-    targets = Kinematics(whole)(torch.from_numpy(qpos), jacobian=False)
-    turned = rotations.from_matrix(targets.rotation.numpy())
-    turned[:, [site not in ORIENTED for site in whole.sites]] = np.nan
+    targets = targets_of(whole, qpos)
     ground = Ground(surface, np.ones((frames, 4), dtype=bool)) if grounded else None
     config = IKConfig(whole_body_acceleration=1e-6)
-    problem = Problem(whole, Targets(targets.position.numpy() + 0.01, turned), DT, config, ground=ground)
+    problem = Problem(whole, replace(targets, positions=targets.positions + 0.01), DT, config, ground=ground)
     here = problem.at(problem.admissible(torch.from_numpy(qpos)))
     gradient, random, step = problem.slope(here).gradient, np.random.default_rng(4), 1e-6
     values = problem.tracking.joint_values(here.qpos)
@@ -257,15 +243,14 @@ def test_the_descent_direction_of_a_spinning_body_is_minus_half_the_gradient(who
         assert (moved[0] - moved[1]) / (2 * step) == pytest.approx(expected, rel=5e-3, abs=1e-5)
 
 
-def test_a_step_that_would_lead_through_the_floor_lands_on_it(whole, surface):
+def test_a_step_that_would_lead_through_the_floor_lands_on_it(whole, surface, targets_of):
     """All targets are 10 cm below a body that hangs 1 cm above the floor."""
     qpos = np.tile(rest_posture(whole), (3, 1))
     qpos[:, 2] += 0.01 - min(lowest_foot_heights(whole, qpos[:1], foot)[0] for foot in whole.feet)
-    poses = Kinematics(whole)(torch.from_numpy(qpos), jacobian=False)
-    turned = rotations.from_matrix(poses.rotation.numpy())
-    turned[:, [site not in ORIENTED for site in whole.sites]] = np.nan
+    targets = targets_of(whole, qpos)
     ground = Ground(surface, np.zeros((3, len(LIMBS)), dtype=bool))
-    problem = Problem(whole, Targets(poses.position.numpy() - [0.0, 0.0, 0.1], turned), DT, IKConfig(), ground=ground)
+    below = replace(targets, positions=targets.positions - [0.0, 0.0, 0.1])
+    problem = Problem(whole, below, DT, IKConfig(), ground=ground)
     here = problem.at(problem.admissible(torch.from_numpy(qpos)))
     there, gain = problem.step(here, problem.slope(here), np.full(3, 1e-4))
     assert lowest_foot_heights(whole, there.numpy()).min() > -2e-3

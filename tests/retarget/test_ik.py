@@ -20,7 +20,6 @@ from musclewarp.retarget.ik_problem import Problem
 from musclewarp.retarget.targets import Targets
 
 DT = 0.02
-ORIENTED = ("pelvis", "left_hand", "right_hand", "left_ankle", "right_ankle")
 
 
 def smooth_movement(model: MuscleModel, frames: int, seed: int = 0) -> np.ndarray:
@@ -38,14 +37,6 @@ def smooth_movement(model: MuscleModel, frames: int, seed: int = 0) -> np.ndarra
         turn = rotations.from_rotvec(np.concatenate((0.2 * np.sin(3 * time), 0.1 * time, 2 * time), axis=1))
         qpos[:, 3:7] = rotations.multiply(turn, model.mj_model.qpos0[3:7])
     return model.couplings.project_qpos(torch.from_numpy(qpos)).numpy()
-
-
-def targets_of(model: MuscleModel, qpos: np.ndarray) -> Targets:
-    """What a perfect recording of `qpos` would ask for."""
-    poses = Kinematics(model)(torch.from_numpy(qpos), jacobian=False)
-    turned = rotations.from_matrix(poses.rotation.numpy())
-    turned[:, [site not in ORIENTED for site in model.sites]] = np.nan
-    return Targets(poses.position.numpy(), turned)
 
 
 def smoothing(weight: float, **changes) -> IKConfig:
@@ -88,7 +79,7 @@ def test_a_site_that_is_not_named_keeps_its_default_weight():
 
 
 @pytest.mark.parametrize("name", ["arms", "body"])
-def test_every_tracking_site_has_a_weight(name, request):
+def test_every_tracking_site_has_a_weight(name, request, targets_of):
     model = request.getfixturevalue(name)
     tracking = Problem(model, targets_of(model, smooth_movement(model, 2)), DT, IKConfig()).tracking
     assert (tracking.weight > 0).all()
@@ -96,7 +87,7 @@ def test_every_tracking_site_has_a_weight(name, request):
 
 
 @pytest.fixture(scope="module", params=["tracking", "moments"])
-def small(arms: MuscleModel, request: pytest.FixtureRequest) -> Problem:
+def small(arms: MuscleModel, request: pytest.FixtureRequest, targets_of) -> Problem:
     """Six frames of both arms, without and with moments to come close to."""
     moments = np.random.default_rng(7).normal(size=(6, len(arms.couplings.independent)))
     targets = targets_of(arms, smooth_movement(arms, 6))
@@ -105,7 +96,7 @@ def small(arms: MuscleModel, request: pytest.FixtureRequest) -> Problem:
 
 
 @pytest.mark.parametrize("name", ["arms", "body"])
-def test_a_movement_of_the_model_itself_is_recovered(name, request):
+def test_a_movement_of_the_model_itself_is_recovered(name, request, targets_of):
     model = request.getfixturevalue(name)
     truth = smooth_movement(model, 40)
     targets = targets_of(model, truth)
@@ -118,7 +109,7 @@ def test_a_movement_of_the_model_itself_is_recovered(name, request):
 
 
 @pytest.mark.parametrize("name", ["arms", "body"])
-def test_couplings_and_limits_hold_whatever_is_asked_for(name, request):
+def test_couplings_and_limits_hold_whatever_is_asked_for(name, request, targets_of):
     model, random = request.getfixturevalue(name), np.random.default_rng(1)
     frames = 8
     positions = random.normal(scale=2.0, size=(frames, len(model.sites), 3))  # nobody can reach that
@@ -134,7 +125,7 @@ def test_couplings_and_limits_hold_whatever_is_asked_for(name, request):
 
 
 @pytest.mark.parametrize("name", ["arms", "body"])
-def test_the_cost_never_increases(name, request):
+def test_the_cost_never_increases(name, request, targets_of):
     model = request.getfixturevalue(name)
     random = np.random.default_rng(2)
     targets = targets_of(model, smooth_movement(model, 10, seed=3))
@@ -151,7 +142,7 @@ def test_the_cost_never_increases(name, request):
 @pytest.mark.parametrize("some", [False, True])
 @pytest.mark.parametrize("blocking", [False, True])
 @pytest.mark.parametrize("damping", [1e-9, 1e-3, 10.0])
-def test_the_banded_solution_is_that_of_the_dense_normal_equations(small, some, blocking, damping):
+def test_the_banded_solution_is_that_of_the_dense_normal_equations(small, some, blocking, damping, targets_of):
     frames, n = small.frames, small.n
     qpos = small.tracking.initial_guess()
     equations = small.slope(small.at(qpos)).equations
@@ -196,7 +187,7 @@ def test_the_descent_direction_is_minus_half_the_gradient_of_the_cost(small):
         assert change / (2 * step) == pytest.approx(expected, rel=2e-3, abs=1e-6)
 
 
-def test_smoothing_makes_joints_smoother_and_tracking_worse(arms):
+def test_smoothing_makes_joints_smoother_and_tracking_worse(arms, targets_of):
     truth = smooth_movement(arms, 30)
     targets = targets_of(arms, truth)
     noisy = targets.positions + np.random.default_rng(5).normal(scale=0.01, size=targets.positions.shape)
@@ -225,14 +216,14 @@ def test_bounds_on_drivers_keep_the_coupled_joints_in_their_ranges(name, request
     assert limit_violation(model, qpos).max() <= 1e-3
 
 
-def test_solving_leaves_the_number_of_threads_as_it_was(arms):
+def test_solving_leaves_the_number_of_threads_as_it_was(arms, targets_of):
     before = torch.get_num_threads()
     solve(arms, targets_of(arms, smooth_movement(arms, 3)), DT, IKConfig(max_iterations=1))
     assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("frames", [2, 3])
-def test_the_shortest_clips_can_be_solved(arms, frames):
+def test_the_shortest_clips_can_be_solved(arms, frames, targets_of):
     targets = targets_of(arms, smooth_movement(arms, frames))
     found = solve(arms, targets, DT, smoothing(1e-11, posture=1e-7))
     sites = Kinematics(arms)(torch.from_numpy(found.qpos), jacobian=False).position.numpy()

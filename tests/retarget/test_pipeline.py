@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from musclewarp.dynamics import optimize_activations
+from musclewarp.dynamics import Trajectory, optimize_activations
 from musclewarp.errors import FileError
 from musclewarp.models.mirror import Mirror
 from musclewarp.motion import rotations
@@ -94,7 +94,7 @@ def test_quality_stands_beside_the_reference(arms, arms_reference):
 def test_what_is_missing_is_of_the_accelerations_that_the_solver_made_producible(arms, arms_reference):
     second = np.diff(arms_reference.qpos, n=2, axis=0) / arms_reference.dt**2
     acceleration = np.concatenate((second[:1], second, second[-1:]))
-    costs = optimize_activations(arms, arms_reference.qpos, arms_reference.qvel, acceleration)
+    costs = optimize_activations(arms, Trajectory(arms_reference.qpos, arms_reference.qvel, acceleration))
     expected = np.abs(costs.residual).max(axis=1).mean()
     assert arms_reference.quality["missing_moment_nm"] == pytest.approx(expected, rel=1e-6)
     np.testing.assert_allclose(arms_reference.activations, costs.activations, atol=1e-9)
