@@ -56,8 +56,6 @@ class EnvConfig:
     Attributes:
         model: "bimanual" or "myofullbody".
         references: files or a folder that `musclewarp retarget` wrote, or a part of a split file (`FILE.yaml:train`).
-        library_mb: most that the references may take on the device of each process, in MB (10^6 bytes): what does not
-            fit comes and goes between updates. 0: all are there.
         fingers: keep finger joints and their muscles.
         engine: "auto" (warp on a GPU, native elsewhere), "native" or "warp".
         num_worlds: worlds per process.
@@ -81,7 +79,6 @@ class EnvConfig:
 
     model: str = "bimanual"
     references: str | list[str] = "refs"
-    library_mb: float = 0.0
     fingers: bool = False
     engine: str = "auto"
     num_worlds: int = 64
@@ -121,8 +118,6 @@ class EnvConfig:
             raise ConfigError(f"env.model is '{self.model}'; choose one of {', '.join(MODELS)}")
         if self.num_worlds < 1:
             raise ConfigError(f"env.num_worlds is {self.num_worlds}; it must be at least 1")
-        if not 0.0 <= self.library_mb < math.inf:
-            raise ConfigError(f"env.library_mb is {self.library_mb}; give a size in MB, or 0 to hold all references")
         if not self.episode_seconds >= self.physics.control_dt:
             raise ConfigError(f"env.episode_seconds is {self.episode_seconds}, less than a control step")
         if not 0.0 <= self.initial_activation <= 1.0:
