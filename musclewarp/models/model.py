@@ -93,6 +93,7 @@ class Layout:
         finger_parents: the bodies below which every joint is a finger's.
         rest: angles in rad of a relaxed posture, of the joints of both arms, named without their side.
         t_pose: angles that stretch the arms to the sides, palms down, likewise.
+        propped: angles of wrists bent back, as of hands that carry the body, likewise.
         offsets: where a tracking site lies in its body, m, if not at its origin.
         gains: stiffness in Nm/rad and damping in Nm s/rad of joints whose name begins so, see `models.gains`.
     """
@@ -104,6 +105,7 @@ class Layout:
     finger_parents: Sequence[str]
     rest: Mapping[str, float] = field(default_factory=dict[str, float])
     t_pose: Mapping[str, float] = field(default_factory=dict[str, float])
+    propped: Mapping[str, float] = field(default_factory=dict[str, float])
     offsets: Mapping[str, tuple[float, float, float]] = field(default_factory=dict[str, tuple[float, float, float]])
     gains: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
 

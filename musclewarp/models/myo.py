@@ -62,6 +62,7 @@ FULL_BODY = Layout(
     finger_parents=_HANDS,
     rest=_REST,
     t_pose=_T_POSE,
+    propped={"flexion": -0.75, "deviation": 0.0},
     gains=_GAINS,
 )
 

@@ -17,8 +17,8 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 SIDES = ("left", "right")
 LIMBS = ("left_foot", "right_foot", "left_hand", "right_hand")  # what a person can stand on
-_TOES, _HEELS, _HANDS = (
-    [SMPL_JOINTS.index(f"{side}_{joint}") for side in SIDES] for joint in ("foot", "ankle", "hand")
+_TOES, _HEELS, _HANDS, _WRISTS = (
+    [SMPL_JOINTS.index(f"{side}_{joint}") for side in SIDES] for joint in ("foot", "ankle", "hand", "wrist")
 )
 _FLOOR_NOISE = 0.010  # m by which the balls of standing feet differ in height
 _STEEPEST = np.tan(np.radians(3.0))  # slope of a floor that a calibration may have tilted
@@ -74,7 +74,7 @@ class Contacts:
     Attributes:
         toe: `(T, 2)`, by SMPL's foot joint, the ball of the foot.
         heel: `(T, 2)`, by the ankle joint.
-        hand: `(T, 2)`, by the hand joint.
+        hand: `(T, 2)`, by the hand joint or the wrist.
     """
 
     toe: Bools
@@ -113,7 +113,8 @@ def find_contacts(positions: Floats, fps: float, config: ContactConfig | None = 
     toe, heel = (_labels(positions[:, part], lowest[part], fps, config) for part in (_TOES, _HEELS))
     standing = positions[:, _TOES, 2][toe]
     floor = np.median(standing) if len(standing) else lowest[_TOES].min()
-    return Contacts(toe, heel, _labels(positions[:, _HANDS], floor, fps, config))
+    hand, wrist = (_labels(positions[:, part], floor, fps, config) for part in (_HANDS, _WRISTS))
+    return Contacts(toe, heel, hand | wrist)
 
 
 def floor_heights(positions: Floats, fps: float, places: Floats) -> Floats:

@@ -143,7 +143,7 @@ def opensim_qpos(table: Table, model: MuscleModel) -> MappedPosture:
 
 def _set_joints(model: MuscleModel, qpos: Floats, values: Mapping[str, Floats]) -> dict[str, float]:
     """Write joint values `(T,)` into `qpos (T, nq)`, inside their limits, with what they drive; what was cut off."""
-    lower, upper = independent_bounds(model, 0.0)
+    lower, upper = independent_bounds(model, 0.0, avoid_flips=False)  # measured angles are kept
     index = {model.dof_names[dof]: i for i, dof in enumerate(model.couplings.independent)}
     clipped = {}
     for name, value in values.items():

@@ -17,6 +17,8 @@ from musclewarp.retarget.targets import REST_TO_MODEL, SMPL_INDEX, at_t_pose
 
 Floats = NDArray[np.float64]
 _HIPS = [SMPL_INDEX["left_hip"], SMPL_INDEX["right_hip"]]
+_NOT_LEGS = [k for k, name in enumerate(SMPL_JOINTS) if not name.endswith(("hip", "knee", "ankle", "foot"))]
+_REACH = 0.10  # m of height over which what carries the body comes to do so
 _LEG, _ARM = ("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist")
 
 
@@ -46,6 +48,7 @@ def person_of_size(model: MuscleModel, body: Body, motion: Motion) -> JointTraje
     hips, own_hips = joints[:, _HIPS].mean(axis=1), own.positions[:, _HIPS].mean(axis=1)
     scale = _length(rest, *_LEG) / _length(own_rest, *_LEG)
     joints += (scale * own_hips - hips)[:, None]
+    joints[..., 2] += _carried(scale * own.positions[..., 2], joints[..., 2])[:, None]
     joints[..., 2] -= floor_heights(joints, motion.fps, joints[:, _HIPS, :2].mean(axis=1))[:, None]
     turned = rotations.multiply(own.orientations[:, 0], rotations.conjugate(REST_TO_MODEL))
     joints[:, 0] = joints[:, _HIPS].mean(axis=1) + rotations.rotate(turned, _pelvis_offset(model))
@@ -61,6 +64,18 @@ def arms_of_size(model: MuscleModel, body: Body, motion: Motion) -> JointTraject
     lengths = segment_lengths(model)
     scale = (lengths["left upper arm"] + lengths["left forearm"]) / _length(own_rest, *_ARM)
     return own._replace(positions=at_t_pose(model)[0][model.sites[0]] + scale * seen)
+
+
+def _carried(recorded: Floats, own: Floats) -> Floats:
+    """By how much to lift the person in each frame `(T,)` m, so that what carries it is as high as it was.
+
+    With the hips as high as recorded, feet are, but not the hands of somebody with longer trunk and arms: in a
+    cartwheel they would be a decimetre in the floor. What of the body is lowest, is taken to carry it: smoothly, by
+    weights that fall with the height above the lowest joint. Heights `(T, 24)` m.
+    """
+    weight = np.exp((recorded.min(axis=1, keepdims=True) - recorded) / _REACH)
+    weight /= weight.sum(axis=1, keepdims=True)
+    return (weight * (recorded - own))[:, _NOT_LEGS].sum(axis=1)
 
 
 def _length(joints: Floats, *chain: str) -> float:

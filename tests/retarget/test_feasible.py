@@ -50,7 +50,7 @@ def test_arms_that_swing_past_hanging_need_only_what_muscles_have(arms, swing):
     plain, steps = solve(arms, swing, DT), []
     feasible = solve_feasible(arms, swing, DT, on_iteration=lambda step, cost: steps.append(step))
     before, after = missing(arms, plain.qpos), missing(arms, feasible.qpos)
-    assert before.mean() > 5.0, "the movement asks for nothing special: the test proves nothing"
+    assert before.mean() > 4.0, "the movement asks for nothing special: the test proves nothing"
     assert after.mean() < 0.5 * before.mean()
     assert distance(arms, feasible.qpos, swing) < distance(arms, plain.qpos, swing) + 0.05
     assert arms.couplings.residual(torch.from_numpy(feasible.qpos)).abs().max() < 1e-9

@@ -142,7 +142,9 @@ def test_hands_that_are_put_down_stand_on_the_floor_and_nothing_is_in_it(whole, 
 
     recorded = heights(qpos)
     assert recorded.min() < -0.03
-    always, down = np.ones((frames, 2), dtype=bool), recorded < 0.0
+    slow = np.abs(np.gradient(recorded, DT, axis=0)) < 0.6
+    always, down = np.ones((frames, 2), dtype=bool), (recorded < 0.0) & slow  # what moves faster does not stand
+    assert down.sum(axis=0).min() > 15
     solution, lowered = solve_grounded(whole, targets_of(whole, qpos), Contacts(always, always, down), DT)
     found = heights(solution.qpos)
     assert np.abs(found[down]).max() < 2e-3

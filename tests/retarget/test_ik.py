@@ -13,6 +13,7 @@ from musclewarp.errors import ConfigError
 from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
 from musclewarp.motion import rotations
+from musclewarp.references.muscle_paths import muscle_paths
 from musclewarp.references.quality import limit_violation
 from musclewarp.retarget.bounds import independent_bounds
 from musclewarp.retarget.ik import IKConfig, solve
@@ -228,3 +229,19 @@ def test_the_shortest_clips_can_be_solved(arms, frames, targets_of):
     found = solve(arms, targets, DT, smoothing(1e-11, posture=1e-7))
     sites = Kinematics(arms)(torch.from_numpy(found.qpos), jacobian=False).position.numpy()
     assert np.linalg.norm(sites - targets.positions, axis=-1).max() < 5e-3
+
+
+def test_ranges_end_before_a_tendon_flips_and_lose_little_else(body):
+    joint = body.mj_model.joint("pro_sup_r")
+    at = body.couplings.independent.tolist().index(joint.dofadr[0])
+    full, narrow = (independent_bounds(body, 0.0, avoid_flips=avoid) for avoid in (False, True))
+    assert narrow[1][at] < 1.18 < full[1][at]
+    for bounds, flips in ((narrow, 0), (full, 1)):
+        qpos = np.tile(body.mj_model.qpos0, (300, 1))
+        qpos[:, joint.qposadr[0]] = np.linspace(bounds[0][at], bounds[1][at], 300)
+        paths = muscle_paths(body, body.couplings.project_qpos(torch.from_numpy(qpos)).numpy())
+        assert paths.breaks.sum() == flips
+    limited = np.isfinite(full[0])
+    width = [upper[limited] - lower[limited] for lower, upper in (full, narrow)]
+    assert (width[1] > 0.79 * width[0]).all()
+    assert (width[1] < width[0] - 1e-9).sum() == 3  # both forearms, and the trunk that bends forward

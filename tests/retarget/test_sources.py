@@ -38,8 +38,7 @@ def test_a_cartwheel_goes_once_round_without_a_jump_of_the_root(person, data_roo
     clip = read_motion(data_root / "motions" / "deepmimic" / "humanoid3d_cartwheel.txt")
     reference = retarget(clip.clip(50, 120), person)
     check_constraints(person, reference)
-    # a wrist of the full body does not bend far enough for a flat hand: kept out of the floor, hands are off by 20 cm
-    assert reference.quality["target_rmse_m"] < 0.06
+    assert reference.quality["target_rmse_m"] < 0.03
     hips = (site(reference, "left_hip") + site(reference, "right_hip")) / 2
     shoulders = (site(reference, "left_shoulder") + site(reference, "right_shoulder")) / 2
     assert (shoulders - hips)[:, 2].min() < -0.3  # upside down
