@@ -37,6 +37,7 @@ from musclewarp.remade import references_of
 from musclewarp.retarget.folder import Settings
 from musclewarp.retargeting import retarget_paths
 
+_ALIKE = 0.05  # m between the ends of a loop; above it feet slide and the body is lifted at the seam
 _SOURCE = Path(__file__).resolve().parents[1]
 _ROWS = (  # metric, how a person reads it, factor
     ("success", "success", 1.0),
@@ -62,6 +63,8 @@ def loop_reference(path: Path, out: Path, times: tuple[float, float] | None = No
     for key in ("seam_mismatch_m", "seam_speed_ratio", "seam_acceleration_ratio", "cycle_distance_m", "cycle_yaw_rad"):
         if key in loop.quality:
             print(f"  {key} {loop.quality[key]:.3f}")
+    if loop.quality["seam_mismatch_m"] > _ALIKE:
+        print(f"  its ends are not alike (over {_ALIKE} m apart): it hardly repeats; choose another part with --times")
     return out
 
 
@@ -85,8 +88,14 @@ def open_policy(
     cuda = torch.cuda.is_available()
     with TemporaryDirectory() as folder:
         found = list(references or references_of(path, policy, Path(folder)))
+        gone = any(Path(file).is_relative_to(folder) for file in found)  # soon: they cannot stream from there
         libraries = [
-            load_library(found, model, "cuda" if cuda and name in ("auto", "warp") else "cpu")
+            load_library(
+                found,
+                model,
+                "cuda" if cuda and name in ("auto", "warp") else "cpu",
+                0.0 if gone else config.library_mb,
+            )
             for name in (engine, *engines)
         ]
     policy.actor.to(libraries[0].device)

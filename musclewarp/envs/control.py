@@ -121,7 +121,7 @@ class JointTargets(Control):
         stiffness, damping = joint_gains(model)
         stiffness, damping = config.stiffness * stiffness, config.damping * damping
         self._engine, self._library, self._scale = engine, library, config.scale
-        self._feed_forward = config.feed_forward and bool(library.has_activation.any())
+        self._feed_forward = config.feed_forward and library.knows_some
         self._muscles = MuscleControl(engine, config.iterations, config.reserve * stiffness**0.5)
         self._stiffness, self._damping = (
             torch.tensor(gain, dtype=torch.float32, device=device) for gain in (stiffness, damping)

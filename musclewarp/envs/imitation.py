@@ -15,6 +15,7 @@ from musclewarp.engines.health import Quarantine
 from musclewarp.envs import randomness
 from musclewarp.envs.config import EnvConfig
 from musclewarp.envs.control import make_control
+from musclewarp.envs.exchange import Exchange
 from musclewarp.envs.neural import NeuralPathway
 from musclewarp.envs.observations import OBSERVATIONS
 from musclewarp.envs.pushes import Pushes
@@ -67,25 +68,26 @@ class ImitationEnv(EnvBase):
         self.model = model or load_model(config.model, config.fingers, config.physics)
         num_worlds = worlds or config.num_worlds
         super().__init__(device=torch.device(device), batch_size=torch.Size([num_worlds]))
-        self.library = library or load_library(config.references, self.model, self.device)
+        self.library = library or load_library(config.references, self.model, self.device, config.library_mb)
         self._check_parts()
         self.variation = Variation(config.variation, self.model, num_worlds, self.device)
         self.neural = NeuralPathway(config.neural, self.model, num_worlds, self.device)
-        postures = self.library.some_postures().cpu().numpy()
-        self.engine = make_engine(config.engine, self.model, num_worlds, self.device, self.variation.fields, postures)
+        fields, postures = self.variation.fields, self.library.postures
+        self.engine = make_engine(config.engine, self.model, num_worlds, self.device, fields, postures)
         self.control = make_control(config.control, self.engine, self.library)
         folder = Path(config.dump_folder) if config.dump_folder else None
         self.quarantine = Quarantine(self.engine, folder, config.max_quarantined_fraction, config.pushes.on)
         self.starts = Starts(config.sampling, self.library)
+        self.exchange = Exchange(self.library, self.starts, seed)
         self.tightening = Tightening(config.tightening, self.device)
         self.pushes = Pushes(config.pushes, self.engine)
         self._read_state = StateReader(self.engine)
         self._seed = seed
         self._worlds = torch.arange(num_worlds, device=self.device)
-        self._clip = torch.zeros(num_worlds, dtype=torch.int64, device=self.device)
-        self._frame, self._steps, self._draws = self._clip.clone(), self._clip.clone(), self._clip.clone()
+        self._clip = torch.full_like(self._worlds, int(self.library.held.nonzero()[0]))
+        self._frame, self._steps, self._draws = (torch.zeros_like(self._worlds) for _ in range(3))
         self._instants = torch.tensor([0, *config.lookahead], device=self.device)
-        self._all_known = bool(self.library.has_activation.all())
+        self._all_known = self.library.knows_all
         self._max_steps = round(config.episode_seconds / self.model.physics.control_dt)
         terms = config.rewards
         self._reward_terms = [{**TRACKING, **EFFORT}[name] for name in terms]
@@ -147,6 +149,7 @@ class ImitationEnv(EnvBase):
         mask = torch.ones_like(self._worlds, dtype=torch.bool) if mask is None else mask.view(-1)
         first, second = (randomness.uniform(self._seed, self._worlds, self._draws, stream) for stream in (0, 1))
         clip, frame = self.starts.draw(first, second)
+        self.exchange.count(clip, mask)
         self.variation.draw(mask, self._seed, self._draws)
         self.variation.write(self.engine.varied)
         self._draws += mask
@@ -157,6 +160,7 @@ class ImitationEnv(EnvBase):
 
         Who is in them stays: until the first `reset`, the model as it is, whatever `config.variation` says.
         """
+        self.exchange.hold(clip)
         everyone = torch.ones_like(self._worlds, dtype=torch.bool)
         self._start(everyone, clip.to(self.device), frame.to(self.device))
         return self.current()
@@ -260,10 +264,11 @@ class ImitationEnv(EnvBase):
     def practise(self, reduce: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:
         """Choose by the episodes since the last call where the next ones start, and how soon they fail; what to log.
 
-        Call it between rollouts; it does what `config.sampling` and `config.tightening` ask for. `reduce` sums over all
-        processes, which choose alike.
+        Call it between rollouts; it does what `config.sampling`, `library_mb` and `tightening` ask for. `reduce` sums
+        over all processes, which choose alike, but for the clips that they hold.
         """
-        return self.starts.update(reduce) | self.tightening.update(reduce)
+        told = self.exchange.update(self._clip, reduce)  # first: by the probabilities with which episodes started
+        return told | self.starts.update(reduce) | self.tightening.update(reduce)
 
     def observation_columns(self, name: str) -> slice:
         """Where the term `name` lies in the observation; an empty slice if the config does not name it."""
@@ -305,6 +310,7 @@ class ImitationEnv(EnvBase):
             | self.control.state()
             | self.neural.state()
             | self.starts.state()
+            | self.exchange.state()
             | self.tightening.state()
         )
 
@@ -315,6 +321,7 @@ class ImitationEnv(EnvBase):
         self.control.load(state)
         self.neural.load(state)
         self.starts.load(state)
+        self.exchange.load(state)
         self.tightening.load(state)
         self.variation.write(self.engine.varied)
         self.engine.reset(everyone, *(state[name].to(self.device) for name in ("qpos", "qvel", "act")))

@@ -70,9 +70,8 @@ class Starts:
         self._frames = (frames[self._clip] - self._frame).clamp(max=self._size)
         # off: in proportion to all frames
         self._shares = (self._frames if config.on else lengths).double()
-        clip_of_row = torch.arange(len(lengths), device=device).repeat_interleave(lengths)
-        position = torch.arange(len(clip_of_row), device=device) - (lengths.cumsum(0) - lengths)[clip_of_row]
-        self._of_row = firsts[clip_of_row] + torch.minimum(position // self._size, counts[clip_of_row] - 1)
+        self._firsts, self._lasts = firsts, firsts + counts - 1
+        self._open = torch.ones_like(lengths, dtype=torch.bool)
         self.rates = torch.ones_like(self._shares)
         self._visits = torch.zeros_like(self._clip)
         self._failures = self._visits.clone()
@@ -80,8 +79,18 @@ class Starts:
 
     @property
     def probabilities(self) -> torch.Tensor:
-        """Of each segment `(S,)`, float64."""
+        """Of each segment `(S,)`, float64, where all clips are open."""
         return self._weights() / self._shares.sum()
+
+    @property
+    def clip_probabilities(self) -> torch.Tensor:
+        """Of each clip `(C,)`, float64, where all are open."""
+        return torch.zeros_like(self._open, dtype=torch.float64).index_add_(0, self._clip, self.probabilities)
+
+    def open(self, clips: torch.Tensor) -> None:
+        """Let episodes start in `clips`, a mask `(C,)`, alone: there, they are as frequent among each other as ever."""
+        self._open = clips.to(self._library.device)
+        self._cumulate()
 
     def _mean(self) -> torch.Tensor:
         """Of the rates, over frames."""
@@ -93,16 +102,18 @@ class Starts:
         return self._shares * (self.config.floor + (1.0 - self.config.floor) * normalised)
 
     def _cumulate(self) -> None:
-        self._cdf = self._weights().cumsum(0) / self._shares.sum()
+        cumulated = (self._weights() * self._open[self._clip]).cumsum(0)
+        self._cdf = cumulated / cumulated[-1]
 
     def draw(self, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Clips and frames `(N,)` from two numbers in [0, 1) for each world, float64 `(N,)`."""
-        segment = torch.searchsorted(self._cdf, first, right=True).clamp(max=len(self._cdf) - 1)
+        segment = torch.searchsorted(self._cdf, first, right=True)  # the last is 1
         return self._clip[segment], self._frame[segment] + (second * self._frames[segment]).long()
 
     def segment(self, clip: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
         """Index of the segment that `frame` of `clip` (any equal shapes) lies in; a loop's come round again."""
-        return self._of_row[self._library.index(clip, frame)]
+        within = self._library.within(clip, frame)
+        return torch.minimum(self._firsts[clip] + within // self._size, self._lasts[clip])
 
     def count(self, clip: torch.Tensor, frame: torch.Tensor, steps: torch.Tensor, failed: torch.Tensor) -> None:
         """Episodes `(N,)` have got to `frame` of `clip`, `steps` control steps from their starts, or `failed` there."""

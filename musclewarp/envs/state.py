@@ -10,7 +10,7 @@ import torch
 from musclewarp.engines import Engine
 from musclewarp.models.rotation import heading
 from musclewarp.references.body_state import BodyState
-from musclewarp.references.library import Goal
+from musclewarp.references.goal import Goal
 
 
 @dataclass(slots=True, eq=False)

@@ -122,9 +122,10 @@ def run_trials(
     conditions = {"pushes": pushes, "variation": variation}
     unlimited = dataclasses.replace(config, terminations={}, episode_seconds=1e9, **practice, **conditions)
     trials: list[Trial] = []
-    batches = torch.arange(len(starts)).split(_LARGEST_BATCH)
+    batches = _batches(library, clips.tolist())
     total, done = sum(int(counts[batch].max()) - 1 for batch in batches), 0
     for number, batch in enumerate(batches):
+        library.hold(clips[batch].tolist())
         env = ImitationEnv(
             unlimited, library.device, model=model, library=library, worlds=len(batch), seed=seed + number
         )
@@ -142,6 +143,17 @@ def run_trials(
                 on_step(done, total)
         trials += [recorder.trial(world, name, int(counts[i]), int(frames[i])) for world, i in enumerate(batch)]
     return trials
+
+
+def _batches(library: ReferenceLibrary, clips: Sequence[int]) -> list[torch.Tensor]:
+    """Which trials, of `clips`, run side by side: in order, as many as there are worlds and room for their clips."""
+    batches: list[list[int]] = [[]]
+    for number, clip in enumerate(clips):
+        together = [clips[other] for other in batches[-1]]
+        if len(together) == _LARGEST_BATCH or not library.fits([*together, clip]):
+            batches.append([])
+        batches[-1].append(number)
+    return [torch.tensor(batch) for batch in batches]
 
 
 def random_starts(library: ReferenceLibrary, episodes: int, seed: int = 0) -> list[tuple[int, int]]:

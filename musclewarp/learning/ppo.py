@@ -368,6 +368,7 @@ class PPO(lightning.LightningModule):
         """Go on exactly where the checkpoint was written, if one process has the same worlds and clips; else False."""
         shapes = [{name: value.shape for name, value in x.items()} for x in (saved["worlds"], self.env.snapshot())]
         same = shapes[0] == shapes[1]  # as many worlds, with the same variation and neural effects
+        same &= saved["env"].get("library_mb", 0.0) == self.env_config.library_mb  # room for the clips that they follow
         clips = saved["clips"] == list(self.env.library.names)
         if not same or not clips or world_size() > 1:
             # what holds for all worlds and processes stands

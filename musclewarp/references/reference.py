@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,24 @@ class Reference:
             )
         if self.loop and (gap := seam_gap(model, self.qpos)) > 1e-6:
             raise FileError(f"{where}reference '{self.name}' is a loop whose ends are {gap:.2g} apart; cut it again")
+
+
+class ReferenceFiles(Sequence[Reference]):
+    """References in files, each read whenever it is asked for: what does not fit the memory stays on the disk.
+
+    Args:
+        paths: the files.
+        model: that they must have been made for.
+    """
+
+    def __init__(self, paths: Sequence[Path], model: MuscleModel) -> None:
+        self._paths, self._model = paths, model
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> Reference:  # type: ignore[override]
+        return Reference.load(self._paths[index], self._model)
 
 
 def read_reference_header(path: str | Path) -> dict[str, Any]:

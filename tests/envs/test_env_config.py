@@ -52,6 +52,8 @@ def test_rewards_may_be_plain_mappings_as_config_files_have_them():
     [
         ({"model": "horse"}, r"env\.model is 'horse'.*bimanual, myofullbody"),
         ({"num_worlds": 0}, r"env\.num_worlds is 0"),
+        ({"library_mb": -1.0}, r"env\.library_mb is -1\.0.*0 to hold all"),
+        ({"library_mb": NAN}, r"env\.library_mb is nan"),
         ({"episode_seconds": 0.001}, r"env\.episode_seconds is 0\.001"),
         ({"initial_activation": 1.5}, r"env\.initial_activation is 1\.5.*\[0, 1\]"),
         ({"lookahead": ()}, r"env\.lookahead"),

@@ -127,6 +127,17 @@ def test_a_clips_trial_does_not_depend_on_the_clips_beside_it(result, policy, ar
                 np.testing.assert_allclose(value, together[key], rtol=0, atol=tolerance, err_msg=key)
 
 
+def test_clips_that_do_not_fit_together_are_evaluated_one_after_another_and_all_once(policy, arms, library, clips):
+    megabytes = 32.5 * library.nbytes / int(library.lengths.sum()) / 1e6  # of 12, 7 and 20 frames
+    still = zero_excitation(arms.mj_model.nu)
+    streamed = ReferenceLibrary(clips, arms, megabytes=megabytes)
+    expected, found = (run_trials(policy.env, arms, each, still, "zero") for each in (library, streamed))
+    assert [trial.clip for trial in found] == [clip.name for clip in clips]
+    for one, other in zip(expected, found, strict=True):
+        assert one.failed_at == other.failed_at
+        assert all(np.array_equal(value, other.arrays[key]) for key, value in one.arrays.items())
+
+
 def test_many_clips_are_run_in_batches(policy, arms, library, monkeypatch, result):
     monkeypatch.setattr(evaluator, "_LARGEST_BATCH", 2)
     seen = []

@@ -6,6 +6,7 @@ import dataclasses
 import pickle
 import signal
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import LambdaCallback
@@ -24,6 +25,9 @@ from musclewarp.learning.callbacks import Checkpoints
 from musclewarp.learning.checkpoints import CheckpointConfig
 from musclewarp.learning.policy import load_policy
 from musclewarp.learning.rollouts import Rollouts
+from musclewarp.references import make_reference
+from musclewarp.references.library import load_library
+from musclewarp.references.reference import SUFFIX
 
 
 class Bomb:
@@ -126,6 +130,35 @@ def test_what_is_practised_goes_on_bit_by_bit(fit, keep_worlds, at_update, tmp_p
     assert not [key for key, value in expected.items() if not torch.equal(value, found[key])]
     assert 0 < whole.env.starts.rates.min() < whole.env.starts.rates.max()
     assert whole.env.tightening.scale < 1.5
+
+
+@pytest.fixture(scope="session")
+def waves(arms, tmp_path_factory):
+    """A folder of six references of 12 frames, and the MB that three of them take."""
+    folder = tmp_path_factory.mktemp("waves")
+    for number in range(6):
+        qpos = np.tile(arms.mj_model.qpos0, (12, 1))
+        qpos[:, arms.joint_qpos] += 0.02 * (number + 1) * np.sin(np.linspace(0, 2, 12))[:, None]
+        make_reference(arms, qpos, 0.02, f"wave{number}").save(folder / f"wave{number}{SUFFIX}")
+    return str(folder), load_library(folder, arms).nbytes / 2 / 1e6
+
+
+def test_clips_that_come_and_go_do_so_bit_by_bit(fit, keep_worlds, at_update, waves, tmp_path):
+    folder, megabytes = waves
+    changes = {"env": practice(references=folder, library_mb=megabytes)}
+    held = []
+    look = LambdaCallback(on_train_batch_start=lambda trainer, module, *_: held.append(module.env.library.held))
+    whole = fit(keep_worlds(5), look, **changes)
+    assert not torch.equal(held[0], held[-1])
+    assert all(x.sum() <= 3 for x in held)
+    fit(Checkpoints(tmp_path), at_update(3, stop), **changes)
+    resumed = fit(keep_worlds(5), ckpt_path=tmp_path / "last.ckpt", seed=5, **changes)
+    expected, found = everything(whole), everything(resumed)
+    assert not [key for key, value in expected.items() if not torch.equal(value, found[key])]
+    for other in (0.8 * megabytes, 0.0):  # the worlds' clips may not fit, or nothing is exchanged any more
+        env = practice(references=folder, library_mb=other)
+        with pytest.warns(UserWarning, match="new episodes begin"):
+            assert fit(ckpt_path=tmp_path / "last.ckpt", env=env).updates == 5
 
 
 @pytest.mark.parametrize("other", ["worlds", "segments"])
