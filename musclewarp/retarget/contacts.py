@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 SIDES = ("left", "right")
 LIMBS = ("left_foot", "right_foot", "left_hand", "right_hand")  # what a person can stand on
+CARRYING_HEIGHT = 0.10  # m over which what carries the body comes to do so
 _TOES, _HEELS, _HANDS, _WRISTS = (
     [SMPL_JOINTS.index(f"{side}_{joint}") for side in SIDES] for joint in ("foot", "ankle", "hand", "wrist")
 )

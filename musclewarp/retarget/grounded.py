@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from musclewarp.models import MuscleModel
 from musclewarp.models.kinematics import Kinematics
-from musclewarp.retarget.contacts import LIMBS, Contacts
+from musclewarp.retarget.contacts import CARRYING_HEIGHT, LIMBS, Contacts
 from musclewarp.retarget.ground import Ground, Surface, limb_sites
 from musclewarp.retarget.hands import carrying, prop
 from musclewarp.retarget.ik import IKConfig, Solution, between, roughly, solve, stride_of
@@ -22,7 +22,6 @@ from musclewarp.retarget.targets import Targets
 Floats = NDArray[np.float64]
 _NEAR = 0.10  # m
 _FALL = 50.0  # m/s²
-_REACH = 0.10  # m of height over which what carries the body comes to do so
 _HANDS = [limb for limb, name in enumerate(LIMBS) if name.endswith("hand")]
 
 
@@ -87,10 +86,10 @@ def _lifted(model: MuscleModel, targets: Targets, depth: Floats, carry: Floats, 
     down to it as much as they `carry (T / stride, 2)`: bent back, they reach less far than as they were recorded.
     """
     deep = np.maximum(0.0, depth)
-    weight = np.exp((depth - depth.max(axis=1, keepdims=True)) / _REACH)
+    weight = np.exp((depth - depth.max(axis=1, keepdims=True)) / CARRYING_HEIGHT)
     whole = gaussian_filter1d((weight * deep)[:, _HANDS].sum(axis=1) / weight.sum(axis=1), 1.0)
-    height = np.clip(-depth, 0.0, _REACH)
-    own = deep + whole[:, None] * height / _REACH
+    height = np.clip(-depth, 0.0, CARRYING_HEIGHT)
+    own = deep + whole[:, None] * height / CARRYING_HEIGHT
     own[:, _HANDS] += carry * (deep - height - own)[:, _HANDS]
     lift = np.column_stack((own, whole))
     known = stride * np.arange(len(depth))

@@ -11,14 +11,13 @@ from musclewarp.models import MuscleModel
 from musclewarp.motion import rotations
 from musclewarp.motion.body import Body, JointTrajectory
 from musclewarp.motion.motion import SMPL_JOINTS, SMPL_PARENTS, Motion
-from musclewarp.retarget.contacts import floor_heights
+from musclewarp.retarget.contacts import CARRYING_HEIGHT, floor_heights
 from musclewarp.retarget.shape import fit_shape, segment_lengths
 from musclewarp.retarget.targets import REST_TO_MODEL, SMPL_INDEX, at_t_pose
 
 Floats = NDArray[np.float64]
 _HIPS = [SMPL_INDEX["left_hip"], SMPL_INDEX["right_hip"]]
 _NOT_LEGS = [k for k, name in enumerate(SMPL_JOINTS) if not name.endswith(("hip", "knee", "ankle", "foot"))]
-_REACH = 0.10  # m of height over which what carries the body comes to do so
 _LEG, _ARM = ("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist")
 
 
@@ -73,7 +72,7 @@ def _carried(recorded: Floats, own: Floats) -> Floats:
     cartwheel they would be a decimetre in the floor. What of the body is lowest, is taken to carry it: smoothly, by
     weights that fall with the height above the lowest joint. Heights `(T, 24)` m.
     """
-    weight = np.exp((recorded.min(axis=1, keepdims=True) - recorded) / _REACH)
+    weight = np.exp((recorded.min(axis=1, keepdims=True) - recorded) / CARRYING_HEIGHT)
     weight /= weight.sum(axis=1, keepdims=True)
     return (weight * (recorded - own))[:, _NOT_LEGS].sum(axis=1)
 
